@@ -1,0 +1,106 @@
+"""What a data set is: paired rows of image, text and labels with fixed splits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hashzoo.errors import HashzooError
+from hashzoo.storage import digest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Row numbers of the three splits; each is a 1-D int64 array without repetition.
+
+    `train` may overlap `database` (in most protocols of this field it does). `query` overlaps
+    neither: `check` refuses a split in which it does.
+    """
+
+    train: np.ndarray
+    query: np.ndarray
+    database: np.ndarray
+    rule: str  # how the rows were chosen, in one sentence
+
+    def check(self, rows: int) -> None:
+        """Raise unless every split is non-empty, in range, free of repeats, and no query row leaks."""
+        for name in ("train", "query", "database"):
+            split = getattr(self, name)
+            if split.ndim != 1 or split.dtype != np.int64:
+                raise HashzooError(f"split '{name}' must be a 1-D int64 array, not {split.ndim}-D {split.dtype}")
+            if not len(split):
+                raise HashzooError(f"split '{name}' is empty; every split needs at least one row")
+            if split.min() < 0 or split.max() >= rows:
+                raise HashzooError(f"split '{name}' names rows outside 0..{rows - 1}")
+            if len(np.unique(split)) != len(split):
+                raise HashzooError(f"split '{name}' names some row twice")
+        for other in ("train", "database"):
+            shared = np.intersect1d(self.query, getattr(self, other))
+            if len(shared):
+                raise HashzooError(
+                    f"{len(shared)} of {len(self.query)} query rows are also in '{other}' (first: row {shared[0]}); "
+                    f"take them out of one of the two"
+                )
+
+    def digest(self) -> str:
+        """SHA-256 over the three row lists, in order."""
+        lists = (self.train, self.query, self.database)
+        return digest(b"|".join(np.ascontiguousarray(part, dtype="<i8").tobytes() for part in lists))
+
+
+class Dataset(ABC):
+    """Paired rows. A subclass sets the four attributes and implements the three methods.
+
+    Constructor keywords are the data set's settings (`--set dataset.size=64`).
+
+    Attributes:
+        name: what the user types, with the variant ("emoji/full").
+        classes: the C label names, in column order.
+        labels: (N, C) bool; row i has the labels of pair i.
+        splits: train, query and database row numbers.
+        licence: who made the data, under which terms; shown by `hashzoo datasets show`.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    splits: Splits
+    licence: str = ""
+
+    @abstractmethod
+    def image(self, row: int) -> Image:
+        """The picture of a row, as an RGB PIL image of any size."""
+
+    @abstractmethod
+    def text(self, row: int) -> str:
+        """The text of a row."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest that changes when a pixel, a text or a label changes."""
+
+    @classmethod
+    def prepare(cls, **settings: object) -> None:  # noqa: B027 - most data sets need no preparation
+        """Fetch or generate what the constructor will read. Safe to call twice; nothing half-written."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def check(self) -> None:
+        """Raise one sentence if labels, texts or splits contradict each other."""
+        labels = self.labels
+        if labels.ndim != 2 or labels.dtype != np.bool_:
+            raise HashzooError(f"labels of '{self.name}' must be a 2-D bool array, not {labels.ndim}-D {labels.dtype}")
+        if labels.shape[1] != len(self.classes):
+            raise HashzooError(
+                f"'{self.name}' has {labels.shape[1]} label columns but {len(self.classes)} class names; make them equal"
+            )
+        if len(set(self.classes)) != len(self.classes):
+            raise HashzooError(f"'{self.name}' has a class name twice; class names must differ")
+        self.splits.check(len(labels))

@@ -1,0 +1,87 @@
+"""Files that are complete or absent, canonical JSON, and where the cache lives."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from hashzoo.errors import HashzooError
+
+
+def cache_dir() -> Path:
+    """`$HASHZOO_CACHE`, or `$XDG_CACHE_HOME/hashzoo`, or `~/.cache/hashzoo`."""
+    explicit = os.environ.get("HASHZOO_CACHE")
+    if explicit:
+        return Path(explicit).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).expanduser() / "hashzoo"
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text on every machine."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of bytes as they are, of anything else as canonical JSON."""
+    data = value if isinstance(value, bytes) else canonical_json(value).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path`; rename it onto `path` only if the block succeeds."""
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
+        with open(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON (two-space indent, keys in the caller's order) in one piece."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path, "w") as file:
+        file.write(text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a file that is not JSON is an error that names the file."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise HashzooError(f"{path} cannot be read as JSON ({error}); delete it and run again", exit_code=1) from error
+
+
+def write_error(path: Path, error: OSError) -> HashzooError:
+    """The sentence for a file that could not be written."""
+    if error.errno == errno.ENOSPC:
+        return HashzooError(f"the disk that holds {path.parent} is full; free some space and run again", exit_code=1)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return HashzooError(f"{path.parent} cannot be written to; choose another folder or change its permissions")
+    return HashzooError(f"{path} cannot be written ({error.strerror or error})", exit_code=1)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
