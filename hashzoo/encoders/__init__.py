@@ -1,0 +1,1 @@
+"""Encoders: the contract, and one file a family."""

@@ -1,0 +1,79 @@
+"""What an encoder is: a module that turns raw images or texts into feature vectors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hashzoo.errors import HashzooError
+
+
+class MissingWeights(HashzooError):
+    """The pretrained weights of an encoder are not on this machine and could not be fetched.
+
+    Args:
+        encoder: the name that the user typed, such as "timm:resnet34.a1_in1k".
+        reason: what was looked for and why it was not found, without a full stop.
+        path_help: what a path must point to, such as "a .safetensors file of this model".
+    """
+
+    def __init__(self, encoder: str, reason: str, path_help: str):
+        self.encoder, self.reason, self.path_help = encoder, reason, path_help
+        super().__init__(
+            f"no weights for encoder '{encoder}': {reason}. Three ways: run once with a network so that they are "
+            f"fetched and cached; give {path_help} with --set image.weights=PATH (or text.weights); or ask for "
+            f"untrained ones with --set image.weights=random"
+        )
+
+
+class Encoder(nn.Module):
+    """Raw items to features, with the preprocessing inside so that it cannot be forgotten.
+
+    Constructor keywords are the encoder's settings (`--set image.pixels=224`). An encoder that
+    loads pretrained weights takes `weights`: "pretrained" (default), a path, or "random".
+    An encoder of the kind `timm:NAME` takes what follows the colon as its first argument.
+    An encoder that serves both modalities takes `modality`, "image" or "text".
+
+    Attributes:
+        modality: "image" (items are RGB PIL images) or "text" (items are strings).
+        dim: width of the feature vector.
+        outputs: widths of further named outputs, such as {"stage1": 64}; flat vectors.
+    """
+
+    modality: str
+    dim: int
+    outputs: Mapping[str, int] = {}
+
+    def fit(self, items: Iterable[Any]) -> None:  # noqa: B027 - most encoders have nothing to fit
+        """See the raw items of the training rows once, before anything is encoded (vocabularies)."""
+
+    @abstractmethod
+    def prepare(self, item: Any) -> Tensor:
+        """One raw item as a tensor of fixed shape and small dtype (uint8 pixels, int token ids)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """A batch of prepared items, (B, ...), as float32 features, (B, dim)."""
+
+    def forward_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """All outputs of a batch by name: "pooled" (B, dim) and each of `outputs`, (B, width)."""
+        return {"pooled": self(x)}
+
+    @abstractmethod
+    def card(self) -> dict[str, Any]:
+        """Everything that can change the output, as plain JSON: architecture, weights digest, sizes."""
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and bytes of all parameters and buffers: the `weights` field of a card."""
+    import hashlib
+
+    sha = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        sha.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
