@@ -15,6 +15,10 @@ from typing import IO, Any
 from hashzoo.errors import HashzooError
 
 
+class StorageError(HashzooError):
+    """A file could not be written: no reason to try the next one."""
+
+
 def cache_dir() -> Path:
     """`$HASHZOO_CACHE`, or `$XDG_CACHE_HOME/hashzoo`, or `~/.cache/hashzoo`."""
     explicit = os.environ.get("HASHZOO_CACHE")
@@ -72,13 +76,13 @@ def read_json(path: Path) -> Any:
         raise HashzooError(f"{path} cannot be read as JSON ({error}); delete it and run again", exit_code=1) from error
 
 
-def write_error(path: Path, error: OSError) -> HashzooError:
+def write_error(path: Path, error: OSError) -> StorageError:
     """The sentence for a file that could not be written."""
     if error.errno == errno.ENOSPC:
-        return HashzooError(f"the disk that holds {path.parent} is full; free some space and run again", exit_code=1)
+        return StorageError(f"the disk that holds {path.parent} is full; free some space and run again", exit_code=1)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return HashzooError(f"{path.parent} cannot be written to; choose another folder or change its permissions")
-    return HashzooError(f"{path} cannot be written ({error.strerror or error})", exit_code=1)
+        return StorageError(f"{path.parent} cannot be written to; choose another folder or change its permissions")
+    return StorageError(f"{path} cannot be written ({error.strerror or error})", exit_code=1)
 
 
 def _umask() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,22 @@ class MissingWeights(HashzooError):
 
     def __init__(self, encoder: str, reason: str, path_help: str):
         self.encoder, self.reason, self.path_help = encoder, reason, path_help
-        super().__init__(
-            f"no weights for encoder '{encoder}': {reason}. Three ways: run once with a network so that they are "
-            f"fetched and cached; give {path_help} with --set image.weights=PATH (or text.weights); or ask for "
-            f"untrained ones with --set image.weights=random"
+        super().__init__(f"no weights for encoder '{encoder}': {reason}. {self._ways(path_help)}")
+
+    @classmethod
+    def joined(cls, errors: Sequence[MissingWeights]) -> HashzooError:
+        """One error for all encoders of a request that lack weights."""
+        if len(errors) == 1:
+            return errors[0]
+        each = "".join(f"\n  {error.encoder}: {error.reason} (a path: {error.path_help})" for error in errors)
+        return HashzooError(f"no weights for {len(errors)} encoders:{each}\n{cls._ways('a path')}")
+
+    @staticmethod
+    def _ways(path_help: str) -> str:
+        return (
+            f"Three ways: run once with a network, so that they are fetched and cached; give {path_help} with "
+            f"--set METHOD.image.weights=PATH (or text.weights); or ask for untrained ones, which every table marks, "
+            f"with --set METHOD.image.weights=random"
         )
 
 

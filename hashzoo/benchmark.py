@@ -1,0 +1,271 @@
+"""Many cells: methods x encoders x code lengths x seeds, resumed, in order, one failure at a time.
+
+Nothing here imports torch before a cell has to be trained: a bench whose runs are all finished
+answers from the runs folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hashzoo import zoo
+from hashzoo.codes import load_codes
+from hashzoo.data import Dataset
+from hashzoo.errors import HashzooError
+from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, build, check_used, pair_of, parse_encoders
+from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
+from hashzoo.storage import digest, read_json, write_json
+from hashzoo.track import Track, evaluator_digest
+
+if TYPE_CHECKING:
+    from hashzoo.run import Workbench
+
+FLOOR_METHOD = "random"
+MAX_BITS = 4096
+
+
+@dataclass(frozen=True)
+class Event:
+    """How far a bench is. `kind` is "start", "epoch" (content: a line of train.jsonl) or "done" (the result)."""
+
+    kind: str
+    number: int
+    total: int
+    cell: Cell
+    content: dict[str, Any]
+
+
+def bench(
+    methods: Sequence[str],
+    bits: Sequence[int] = (16, 32, 64, 128),
+    *,
+    dataset: str = "emoji",
+    encoders: str = "lite",
+    seeds: Sequence[int] = (0,),
+    settings: Iterable[str] = (),
+    runs: str | os.PathLike[str] = "runs",
+    device: str = "auto",
+    threads: int | None = None,
+    fresh: bool = False,
+    watch: Callable[[Event], None] = lambda event: None,
+) -> dict[str, Any]:
+    """Train and compare methods on one data set. Finished runs are reused; the random floor is always added.
+
+    Args:
+        methods: names of methods.
+        bits: code lengths.
+        dataset: name of a data set, with its variant ("emoji/full").
+        encoders: "lite", "paper", or pairs such as "lite0+bow", comma-separated.
+        seeds: every cell is trained once with each.
+        settings: such as "trainer.lr=1e-3" or "soda.trainer.alpha=0.3"; a later one wins.
+        runs: the folder that keeps runs.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: of the CPU; all that this process may use when None.
+        fresh: train again what is finished.
+        watch: is told how far the bench is.
+
+    Returns:
+        {"schema": 1, "track": {...}, "results": [...]}; docs/results.md describes each field.
+
+    Raises:
+        HashzooError: something asked for does not exist, weights are missing, or nothing can be written.
+    """
+    known = zoo.load()
+    methods, bits, seeds = _distinct("method", methods), _distinct("code length", bits), _distinct("seed", seeds)
+    for number in bits:
+        if not 1 <= number <= MAX_BITS:
+            raise HashzooError(f"a code length is a whole number from 1 to {MAX_BITS}, not {number}")
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise HashzooError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed}")
+    for method in methods:
+        known.find("method", method)
+    methods = [*methods, *([] if FLOOR_METHOD in methods else [FLOOR_METHOD])]
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise HashzooError(f"the device is auto, cpu, cuda or cuda:N, not '{device}'")
+    assignments = parse_assignments(settings, methods)
+    specs = parse_encoders(encoders, known)
+    data = open_dataset(dataset, assignments)
+    track = Track.of(data)
+    track.save(Path(runs) / track.id)
+
+    cells = [Cell(method, spec, n, seed) for spec in specs for method in methods for n in bits for seed in seeds]
+    plan = Plan(known, data, track, Path(runs), cells, assignments, device, threads or available_threads())
+    results = []
+    for number, cell in enumerate(cells, 1):
+        tell = functools.partial(_tell, watch, number, len(cells), cell)
+        tell("start", {})
+        result = (None if fresh else plan.finished(cell)) or plan.train(cell, fresh, functools.partial(tell, "epoch"))
+        tell("done", result)
+        results.append(result)
+    return {"schema": 1, "track": {"id": track.id, **track.describe()}, "results": results}
+
+
+@dataclass
+class Plan:
+    """The cells of one bench: finds those that are finished, trains the others."""
+
+    zoo: zoo.Zoo
+    dataset: Dataset
+    track: Track
+    runs: Path
+    cells: list[Cell]
+    assignments: list[Assignment]
+    device: str
+    threads: int
+
+    def finished(self, cell: Cell) -> dict[str, Any] | None:
+        """The result of a run that was asked for in the same words, in an unchanged environment."""
+        request = self.request(cell)
+        for path in (self.runs / self.track.id / cell.method).glob(f"*-{cell.bits}-s{cell.seed}-*/result.json"):
+            result = self._reuse(path.parent)
+            if result is not None and result["request"] == request:
+                return result
+        return None
+
+    def train(self, cell: Cell, fresh: bool, watch: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Train a cell, unless a run of the same content is there under other words."""
+        from hashzoo import run
+
+        recipe = self._recipes[cell.method, cell.encoders]
+        description = run.describe(self._workbench, recipe, cell)
+        key = run.key_of(description)
+        folder = run.folder_of(self.runs, self.track, cell, dict(recipe.encoders), key)
+        reused = None if fresh else self._reuse(folder)
+        if reused is not None and reused["key"] == key:
+            return reused
+        result = run.train_cell(self._workbench, recipe, cell, folder, description, self.request(cell), watch)
+        return result | {"reused": False, "run": str(folder)}
+
+    def request(self, cell: Cell) -> str:
+        """Digest of what was typed for a cell, and of every source and package that gives it a meaning."""
+        typed = [
+            [assignment.section, assignment.key, assignment.text, _file_identity(assignment.text)]
+            for assignment in self.assignments
+            if assignment.method in (None, cell.method)
+        ]
+        return digest(
+            [self.track.describe(), asdict(cell), typed, self.device, self.threads, _sources(self.zoo), _environment()]
+        )
+
+    @functools.cached_property
+    def _recipes(self) -> dict[tuple[str, str], Recipe]:
+        """Every method with every entry of --encoders, checked before anything is trained."""
+        recipes = {}
+        for cell in self.cells:
+            if (cell.method, cell.encoders) not in recipes:
+                method = self.zoo.find("method", cell.method)[1]
+                encoders = pair_of(cell.encoders, method, self.zoo)
+                recipes[cell.method, cell.encoders] = build(self.zoo, cell.method, encoders, self.assignments)
+        check_used(self.assignments, recipes.values())
+        return recipes
+
+    @functools.cached_property
+    def _workbench(self) -> Workbench:
+        """The shared part of all cells; every encoder is constructed now, so that all missing weights are told at once."""
+        import torch
+
+        from hashzoo.encoders.base import MissingWeights
+        from hashzoo.run import Workbench
+
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        if name.startswith("cuda") and not torch.cuda.is_available():
+            raise HashzooError(f"device {name} was asked for, but torch sees no GPU; leave --device out, or type cpu")
+        workbench = Workbench(self.dataset, self.track, torch.device(name), self.threads)
+        missing: dict[str, MissingWeights] = {}
+        for recipe in self._recipes.values():
+            for role in ROLES:
+                try:
+                    workbench.encoder(recipe, role)
+                except MissingWeights as error:
+                    missing[error.encoder] = error
+        if missing:
+            raise MissingWeights.joined(list(missing.values()))
+        return workbench
+
+    def _reuse(self, folder: Path) -> dict[str, Any] | None:
+        """The result in a folder, scored again if the evaluator has changed; None when the run is not complete."""
+        path = folder / "result.json"
+        if not path.exists():
+            return None
+        try:
+            result = read_json(path)
+            if result["evaluator"] != evaluator_digest():
+                result |= self.track.score(load_codes(folder / "codes.npz"))
+                write_json(path, result)
+            return result | {"reused": True, "run": str(folder)}
+        except (HashzooError, KeyError, TypeError):
+            return None  # a damaged result is no result: the cell is trained again
+
+
+def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
+    """A data set by the name that users type, "emoji/full", with its `dataset.*` settings; prepared if need be."""
+    target, settings = dataset_class(name, assignments)
+    try:
+        return target(**settings)
+    except ValueError as error:
+        raise HashzooError(f"data set '{name}' refuses its settings: {error}") from error
+
+
+def dataset_class(name: str, assignments: Iterable[Assignment] = ()) -> tuple[type[Dataset], dict[str, Any]]:
+    """The class behind the name of a data set, and its constructor keywords."""
+    base, _, variant = name.partition("/")
+    plugin, part = zoo.load().find("dataset", base)
+    target = zoo.resolve_target(plugin, part.target)
+    chosen = plain(resolve("dataset", target, {}, assignments, GIVEN["dataset"]))
+    if variant:
+        if "variant" not in keywords(target):
+            raise HashzooError(f"data set '{base}' has no variants; type {base}")
+        chosen["variant"] = variant
+    return target, chosen
+
+
+def available_threads() -> int:
+    """The processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _tell(
+    watch: Callable[[Event], None], number: int, total: int, cell: Cell, kind: str, content: dict[str, Any]
+) -> None:
+    watch(Event(kind, number, total, cell, content))
+
+
+def _distinct(what: str, values: Sequence[Any]) -> list[Any]:
+    values = list(values)
+    if not values:
+        raise HashzooError(f"no {what} was given; name at least one")
+    repeated = next((value for value in values if values.count(value) > 1), None)
+    if repeated is not None:
+        raise HashzooError(f"{what} {repeated} is given twice; name each once")
+    return values
+
+
+@functools.cache
+def _sources(known: zoo.Zoo) -> dict[str, str]:
+    own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", "encoders/*.py", "data/*.py")}
+    return own | {p.name: p.source_digest() for p in known.plugins if p.state == "ok" and p.name != "hashzoo"}
+
+
+@functools.cache
+def _environment() -> str:
+    """Digest of every installed distribution with its version."""
+    return digest(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}))
+
+
+def _file_identity(text: str) -> list[int] | None:
+    """Size and time of a file that a setting names, such as a path to weights."""
+    try:
+        status = os.stat(os.path.expanduser(text))
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,56 @@
+"""What the core itself offers, through the same hooks as everyone."""
+
+from __future__ import annotations
+
+from hashzoo.plugin import Method, Part, hookimpl
+
+HASHZOO_API = 1
+
+
+@hookimpl
+def hashzoo_datasets() -> list[Part]:
+    return [
+        Part("emoji", "hashzoo.data.emoji:Emoji", "the same things drawn by three vendors (emoji/full: nine), with words"),
+        Part("scenes", "hashzoo.data.scenes:Scenes", "drawn by hashzoo itself: objects on backgrounds; needs no network"),
+    ]
+
+
+@hookimpl
+def hashzoo_encoders() -> list[Part]:
+    return [
+        Part("lite0", "hashzoo.encoders.lite0:Lite0", "EfficientNet-Lite0, ImageNet weights from a package"),
+        Part("timm", "hashzoo.encoders.timm:TimmEncoder", "any image model of timm: timm:resnet50.a1_in1k"),
+        Part("clip", "hashzoo.encoders.clip:Clip", "any CLIP of open_clip, both modalities: clip:ViT-B-16/openai"),
+        Part("minilm", "hashzoo.encoders.minilm:MiniLM", "all-MiniLM-L6-v2 sentence embeddings, weights from a package"),
+        Part("bow", "hashzoo.encoders.bow:BagOfWords", "bag of words over the training texts"),
+    ]
+
+
+@hookimpl
+def hashzoo_losses() -> list[Part]:
+    return [
+        Part("pairwise", "hashzoo.losses:Pairwise", "pairwise likelihood in the batch, quantisation and bit balance"),
+    ]
+
+
+@hookimpl
+def hashzoo_trainers() -> list[Part]:
+    return [
+        Part("sgd", "hashzoo.train:GradientTrainer", "both towers on one loss, mini-batches, a fixed number of epochs"),
+        Part("untrained", "hashzoo.train:Untrained", "fresh towers as they are"),
+    ]
+
+
+@hookimpl
+def hashzoo_methods() -> list[Method]:
+    return [
+        Method(
+            name="random",
+            image="lite0",
+            text="minilm",
+            trainer="untrained",
+            image_head="hashzoo.model:RandomHead",
+            text_head="hashzoo.model:RandomHead",
+            summary="random codes: what no learning at all scores",
+        ),
+    ]

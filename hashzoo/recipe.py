@@ -1,0 +1,183 @@
+"""A method with everything chosen: the classes behind its names, and every setting with its origin."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hashzoo.errors import HashzooError, did_you_mean
+from hashzoo.plugin import Method
+from hashzoo.settings import SECTIONS, Assignment, Value, convert, keywords, plain, resolve
+from hashzoo.zoo import Plugin, Zoo, resolve_target
+
+ROLES = ("image", "text")
+# The pair that works without any model hub, and completes a pair of which only one half is named.
+LITE = {"image": "lite0", "text": "minilm"}
+# What the core passes to constructors itself; all other keywords are settings.
+GIVEN = {
+    "image": ("modality",),
+    "text": ("modality",),
+    "image_head": ("widths", "bits"),
+    "text_head": ("widths", "bits"),
+    "dataset": ("variant",),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run is asked for: `encoders` is one entry of `--encoders`."""
+
+    method: str
+    encoders: str
+    bits: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a recipe: its class, the plugin it comes from, its settings."""
+
+    target: type
+    plugin: Plugin
+    settings: Mapping[str, Value]
+
+    def build(self, *arguments: Any, **given: Any) -> Any:
+        """Call the constructor; a setting that it refuses with ValueError is the user's to correct."""
+        try:
+            return self.target(*arguments, **given, **plain(self.settings))
+        except ValueError as error:
+            raise HashzooError(f"{self.target.__name__} refuses its settings: {error}") from error
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method, its encoders by role, and a Section for each part that it has.
+
+    `frozen` says for each role whether the encoder stays as it is.
+    """
+
+    method: Method
+    plugin: Plugin
+    encoders: Mapping[str, str]
+    sections: Mapping[str, Section]
+    frozen: Mapping[str, Value]
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Every setting as {"trainer.lr": {"value": ..., "origin": ...}}."""
+        values = {f"{name}.{key}": v for name, part in self.sections.items() for key, v in part.settings.items()}
+        values |= {f"{role}.frozen": value for role, value in self.frozen.items()}
+        return {name: {"value": value.value, "origin": value.origin} for name, value in sorted(values.items())}
+
+    def plugins(self) -> list[Plugin]:
+        """Every plugin that a part of this recipe comes from, each once."""
+        return sorted(
+            {p.name: p for p in (self.plugin, *(s.plugin for s in self.sections.values()))}.values(),
+            key=lambda plugin: plugin.name,
+        )
+
+    def encoder(self, role: str) -> Any:
+        """The encoder of a role, constructed; what follows the colon of its name is the first argument."""
+        section = self.sections[role]
+        _, _, argument = self.encoders[role].partition(":")
+        given = {"modality": role} if "modality" in inspect.signature(section.target).parameters else {}
+        encoder = section.build(*([argument] if argument else []), **given)
+        if encoder.modality != role:
+            raise HashzooError(f"'{self.encoders[role]}' encodes {encoder.modality}s, not {role}s; write IMAGE+TEXT")
+        return encoder
+
+
+def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterable[Assignment]) -> Recipe:
+    """Look up everything that a method names, import it, and resolve its settings.
+
+    An assignment without a method's name is skipped where the method has no such setting; see `check_used`.
+    """
+    plugin, method = zoo.find("method", name)
+    mine = [a for a in assignments if a.method in (None, method.name)]
+    targets: dict[str, tuple[Plugin, str]] = {
+        "image_head": (plugin, method.image_head),
+        "text_head": (plugin, method.text_head),
+    }
+    for role in ROLES:
+        owner, part = zoo.find("encoder", encoders[role].partition(":")[0])
+        targets[role] = (owner, part.target)
+    for kind in ("loss", "trainer"):
+        if getattr(method, kind):
+            owner, part = zoo.find(kind, getattr(method, kind))
+            targets[kind] = (owner, part.target)
+
+    sections = {}
+    for section in SECTIONS:
+        if section not in targets:
+            continue
+        owner, path = targets[section]
+        target = resolve_target(owner, path)
+        given = GIVEN.get(section, ())
+        known = keywords(target, given)
+        recipe = {key: value for key, value in method.settings.items() if not key.endswith(".frozen")}
+        if section in ROLES and encoders[section] != getattr(method, section):
+            # The recipe's settings of an encoder are for the encoder that it names.
+            recipe = {key: value for key, value in recipe.items() if not key.startswith(f"{section}.")}
+        usable = [a for a in mine if a.section == section and a.key != "frozen" and (a.method or a.key in known)]
+        sections[section] = Section(target, owner, resolve(section, target, recipe, usable, given))
+    return Recipe(method, plugin, dict(encoders), sections, {role: _frozen(role, method, mine) for role in ROLES})
+
+
+def check_used(assignments: Iterable[Assignment], recipes: Iterable[Recipe]) -> None:
+    """Refuse an assignment that no method of the bench has a use for."""
+    recipes = list(recipes)
+    for assignment in assignments:
+        if assignment.method is not None or assignment.section == "dataset":
+            continue
+        known = {key for recipe in recipes for key in recipe.settings()}
+        path = f"{assignment.section}.{assignment.key}"
+        if path not in known:
+            inside = {key for key in known if key.startswith(f"{assignment.section}.")}
+            raise HashzooError(f"no method asked for has the setting '{path}'{did_you_mean(path, inside or known)}")
+
+
+def parse_encoders(spec: str, zoo: Zoo) -> list[str]:
+    """Split "lite,paper,IMAGE+TEXT,..." and check each name that is written out."""
+    parts = [part.strip() for part in spec.split(",")]
+    if not all(parts):
+        raise HashzooError("--encoders has an empty entry; write lite, paper, or pairs such as lite0+minilm")
+    if len(set(parts)) != len(parts):
+        raise HashzooError(f"--encoders names something twice: {spec}")
+    for part in parts:
+        if part not in ("lite", "paper"):
+            for name in part.split("+"):
+                zoo.find("encoder", name.partition(":")[0])
+    return parts
+
+
+def pair_of(spec: str, method: Method, zoo: Zoo) -> dict[str, str]:
+    """The encoder of each role for one entry of `--encoders` and one method.
+
+    "lite" is lite0+minilm, "paper" is what the method names, "A+B" is A for images and B for texts; one
+    name alone stands for both roles if the encoder serves both, and is completed by lite otherwise.
+    """
+    if spec == "lite":
+        return dict(LITE)
+    if spec == "paper":
+        return {"image": method.image, "text": method.text}
+    names = spec.split("+")
+    if len(names) > 2:
+        raise HashzooError(f"'{spec}' names {len(names)} encoders; write IMAGE+TEXT")
+    if len(names) == 2:
+        return dict(zip(ROLES, names, strict=True))
+    owner, part = zoo.find("encoder", spec.partition(":")[0])
+    target = resolve_target(owner, part.target)
+    if "modality" in inspect.signature(target).parameters:
+        return {"image": spec, "text": spec}
+    return LITE | {target.modality: spec}
+
+
+def _frozen(role: str, method: Method, assignments: Iterable[Assignment]) -> Value:
+    value = Value(True, "default")
+    if f"{role}.frozen" in method.settings:
+        value = Value(bool(method.settings[f"{role}.frozen"]), "method")
+    for assignment in assignments:
+        if (assignment.section, assignment.key) == (role, "frozen"):
+            value = Value(convert(assignment.text, bool, assignment.path), "user")
+    return value

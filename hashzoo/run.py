@@ -1,0 +1,313 @@
+"""One cell: a method, its encoders, a code length and a seed, trained, measured and kept on disk.
+
+    runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
+        run.json            everything that can change the outcome, and where each setting came from
+        train.jsonl         one line an epoch
+        model.safetensors   the towers
+        codes.npz           packed codes of query and database rows, both modalities
+        result.json         written last: its presence means that the run is complete
+        error.txt           instead, when the run failed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from hashzoo import zoo
+from hashzoo.codes import Codes, health, pack, save_codes
+from hashzoo.data import Dataset
+from hashzoo.errors import HashzooError
+from hashzoo.features import Encoded, encode_modality
+from hashzoo.model import Tower, Towers, encode
+from hashzoo.recipe import ROLES, Cell, Recipe
+from hashzoo.storage import StorageError, atomic_write, digest, write_error, write_json
+from hashzoo.track import Track
+from hashzoo.train import Job, Rows
+
+# The files whose code decides what a run's codes are; an edit to one of them makes other runs.
+CORE_SOURCES = ("model.py", "train.py", "losses.py", "features.py", "run.py", "codes.py", "encoders/*.py")
+VERSIONS = ("hashzoo", "torch", "timm", "open_clip_torch", "transformers", "numpy", "safetensors")
+STATISTICS_ROWS = 20_000
+
+
+@dataclass
+class Workbench:
+    """What the cells of one bench share: the data set, its encoded modalities, device and threads."""
+
+    dataset: Dataset
+    track: Track
+    device: torch.device
+    threads: int
+    _encoders: dict[str, Any] = field(default_factory=dict)
+    _encoded: dict[str, Encoded] = field(default_factory=dict)
+
+    def encoder(self, recipe: Recipe, role: str) -> Any:
+        """The encoder of a role, constructed once for all cells that use it with the same settings."""
+        key = digest([recipe.encoders[role], role, _section(recipe, role)])
+        if key not in self._encoders:
+            self._encoders[key] = recipe.encoder(role)
+        return self._encoders[key]
+
+    def encoded(self, recipe: Recipe, role: str) -> Encoded:
+        """All rows of one modality as this recipe's tower takes them."""
+        outputs = recipe.method.image_outputs if role == "image" else recipe.method.text_outputs
+        frozen = recipe.frozen[role].value
+        key = digest([recipe.encoders[role], role, _section(recipe, role), list(outputs), frozen])
+        if key not in self._encoded:
+            self._encoded[key] = encode_modality(
+                self.dataset, recipe.encoders[role], self.encoder(recipe, role), role, outputs, frozen
+            )
+        return self._encoded[key]
+
+
+def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Everything that can change the codes of a run: the preimage of its key, and what run.json holds."""
+    plugins = {
+        plugin.name: {
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "digest": core_digest() if plugin.name == "hashzoo" else plugin.source_digest(),
+        }
+        for plugin in (zoo.load().plugins[0], *recipe.plugins())
+    }
+    return {
+        "schema": 1,
+        "track": bench.track.describe(),
+        "method": cell.method,
+        "recipe": {
+            "heads": [recipe.method.image_head, recipe.method.text_head],
+            "loss": recipe.method.loss,
+            "trainer": recipe.method.trainer,
+        },
+        "encoders": {
+            role: {"name": recipe.encoders[role], "card": dict(bench.encoded(recipe, role).card)} for role in ROLES
+        },
+        "settings": recipe.settings(),
+        "bits": cell.bits,
+        "seed": cell.seed,
+        "plugins": plugins,
+        "device": device_name(bench.device),
+        "threads": bench.threads,
+        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+    }
+
+
+def key_of(description: dict[str, Any]) -> str:
+    """The content key: values of settings count, where they came from does not."""
+    values = {name: setting["value"] for name, setting in description["settings"].items()}
+    return digest(description | {"settings": values})
+
+
+def folder_of(runs: Path, track: Track, cell: Cell, encoders: dict[str, str], key: str) -> Path:
+    """Where a run is kept. Names are made readable, the key keeps them apart."""
+    pair = "+".join("".join(c if c.isalnum() or c in "._-" else "-" for c in encoders[role]) for role in ROLES)
+    return runs / track.id / cell.method / f"{pair}-{cell.bits}-s{cell.seed}-{key[:8]}"
+
+
+def train_cell(
+    bench: Workbench,
+    recipe: Recipe,
+    cell: Cell,
+    folder: Path,
+    description: dict[str, Any],
+    request: str,
+    watch: Callable[[dict[str, Any]], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train one cell, keep it in `folder`, and give back its result. A failure is kept and given back too.
+
+    Args:
+        request: digest of what was typed; a later bench finds the finished run by it without importing torch.
+        watch: sees each line of train.jsonl as it is written.
+    """
+    key = key_of(description)
+    result = {
+        "schema": 1,
+        "key": key,
+        "request": request,
+        "method": cell.method,
+        "encoders": dict(recipe.encoders),
+        "random_weights": [r for r in ROLES if description["encoders"][r]["card"].get("weights") == "random"],
+        "bits": cell.bits,
+        "seed": cell.seed,
+        "plugin": {
+            "name": recipe.plugin.name,
+            "distribution": recipe.plugin.distribution,
+            "version": recipe.plugin.version,
+            "digest": description["plugins"][recipe.plugin.name]["digest"],
+        },
+        "status_of_constants": recipe.method.status,
+    }
+    for leftover in ("result.json", "error.txt"):
+        (folder / leftover).unlink(missing_ok=True)
+    write_json(folder / "run.json", description | {"key": key, "request": request})
+    try:
+        codes, seconds = _fit_and_encode(bench, recipe, cell, folder, watch)
+        start = time.perf_counter()
+        scores = bench.track.score(codes)
+        seconds["evaluate"] = time.perf_counter() - start
+    except StorageError:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, HashzooError) else f"{type(error).__name__}: {error}"
+        with atomic_write(folder / "error.txt", "w") as file:
+            file.write(f"{reason}\n\n{traceback.format_exc()}")
+        return result | {"status": "failed", "reason": reason}
+    save_codes(folder / "codes.npz", **codes)
+    result |= {
+        "status": "ok",
+        **scores,
+        "health": {role: health(codes[f"{role}_database"]) for role in ROLES},
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+    write_json(folder / "result.json", result)
+    return result
+
+
+def _fit_and_encode(
+    bench: Workbench, recipe: Recipe, cell: Cell, folder: Path, watch: Callable[[dict[str, Any]], None]
+) -> tuple[dict[str, Codes], dict[str, float]]:
+    """Fit the towers and encode the query and database rows of both modalities."""
+    seconds = {}
+    splits = bench.dataset.splits
+    with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, bench.threads):
+
+        def log(**terms: Any) -> None:
+            line = {name: float(v) if hasattr(v, "item") else v for name, v in terms.items()}
+            append(line)
+            watch(line)
+
+        start = time.perf_counter()
+        trainer = recipe.sections["trainer"].build()
+        towers = trainer.fit(make_job(bench, recipe, cell, log))
+        if not isinstance(towers, Towers):
+            raise HashzooError(f"the trainer of '{cell.method}' gave back {type(towers).__name__}, not Towers", exit_code=1)
+        seconds["train"] = time.perf_counter() - start
+        start = time.perf_counter()
+        codes = {}
+        for role in ROLES:
+            tower = getattr(towers, role)
+            for split in ("query", "database"):
+                codes[f"{role}_{split}"] = _codes(
+                    cell, role, tower, bench.encoded(recipe, role).inputs, getattr(splits, split)
+                )
+        seconds["encode"] = time.perf_counter() - start
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in towers.state_dict().items()}
+    with atomic_write(folder / "model.safetensors") as file:
+        file.write(safetensors.torch.save(state))
+    return codes, seconds
+
+
+def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., None]) -> Job:
+    """The job of one cell: training rows, fresh towers, text inputs for prompts. Nothing of query or database."""
+    encoded = {role: bench.encoded(recipe, role) for role in ROLES}
+    train = bench.dataset.splits.train
+    statistics = {role: torch.from_numpy(encoded[role].features[train[:STATISTICS_ROWS]]) for role in ROLES}
+
+    def tower(role: str) -> Tower:
+        part = encoded[role]
+        head = recipe.sections[f"{role}_head"].build(widths=part.widths, bits=cell.bits)
+        made = Tower(head, part.widths, None if part.frozen else part.trainable_encoder())
+        made.standardise(statistics[role])
+        return made
+
+    rows = {role: encoded[role].inputs[train] for role in ROLES}
+    return Job(
+        train=Rows(rows["image"], rows["text"], bench.dataset.labels[train], bench.device),
+        bits=cell.bits,
+        classes=bench.dataset.classes,
+        widths={role: dict(encoded[role].widths) for role in ROLES},
+        loss=recipe.sections["loss"].build().to(bench.device) if "loss" in recipe.sections else None,
+        device=bench.device,
+        generator=torch.Generator().manual_seed(cell.seed),
+        towers=lambda: Towers(tower("image"), tower("text")).to(bench.device),
+        text_inputs=lambda strings: encoded["text"].tower_inputs(list(strings)).to(bench.device),
+        log=log,
+    )
+
+
+def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, rows: np.ndarray) -> Codes:
+    """Codes of some rows, in blocks; what a tower gives is checked here, for every method alike."""
+    blocks = []
+    for start in range(0, len(rows), 8192):
+        values = encode(tower, torch.from_numpy(inputs[rows[start : start + 8192]]))
+        if values.ndim != 2 or values.shape[1] != cell.bits:
+            raise HashzooError(
+                f"the {role} tower of '{cell.method}' gave {tuple(values.shape)[1:]} values a row, not {cell.bits}", exit_code=1
+            )
+        if not torch.isfinite(values).all():
+            raise HashzooError(f"the {role} tower of '{cell.method}' gave values that are not finite", exit_code=1)
+        blocks.append((values > 0).numpy())
+    return pack(np.concatenate(blocks))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, threads: int) -> Iterator[None]:
+    """Seed every global generator for the block, with deterministic kernels; put all of it back afterwards."""
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - plugins may use the old interface
+    deterministic, thread_count = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            torch.manual_seed(seed)
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(thread_count)
+        random.setstate(python)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@contextlib.contextmanager
+def _append_lines(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A JSON-lines file that is written as the training goes, from the start."""
+    try:
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below; only our own writes are translated
+    except OSError as error:
+        raise write_error(path, error) from error
+
+    def append(line: dict[str, Any]) -> None:
+        try:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    with contextlib.closing(file):
+        yield append
+
+
+def core_digest() -> str:
+    """SHA-256 over those of hashzoo's own files that decide what codes come out."""
+    return zoo.source_digest("hashzoo", *CORE_SOURCES)
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is, in the words of its driver; results of two devices are not byte-identical."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _section(recipe: Recipe, name: str) -> dict[str, Any]:
+    return {key: value.value for key, value in recipe.sections[name].settings.items()}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

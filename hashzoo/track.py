@@ -1,0 +1,130 @@
+"""A track: what may share a table. Data set, splits and protocol, each by its digest, and the labels that score codes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hashzoo import zoo
+from hashzoo.codes import Codes
+from hashzoo.errors import HashzooError
+from hashzoo.storage import atomic_write, digest, read_json, write_json
+
+if TYPE_CHECKING:
+    from hashzoo.data import Dataset
+
+PROTOCOL = "expected"
+DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
+
+
+@dataclass
+class Track:
+    """Labels of query and database rows, (Q, C) and (D, C) bool, and what they were made from."""
+
+    dataset: str
+    fingerprint: str
+    splits: str
+    rule: str
+    counts: dict[str, int]
+    query_labels: np.ndarray
+    database_labels: np.ndarray
+    protocol: str = PROTOCOL
+    _limits: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Track:
+        dataset.check()
+        splits = dataset.splits
+        counts = {name: len(getattr(splits, name)) for name in ("train", "query", "database")}
+        return cls(
+            dataset.name,
+            dataset.fingerprint(),
+            splits.digest(),
+            splits.rule,
+            counts | {"labels": len(dataset.classes)},
+            dataset.labels[splits.query],
+            dataset.labels[splits.database],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The track as plain JSON; two runs are comparable exactly if this is equal."""
+        return {
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "splits": self.splits,
+            "rule": self.rule,
+            "protocol": self.protocol,
+            "counts": self.counts,
+        }
+
+    @property
+    def id(self) -> str:
+        readable = "".join(c if c.isalnum() or c in "._-" else "-" for c in self.dataset)
+        return f"{readable}-{digest(self.describe())[:8]}"
+
+    def score(self, codes: Mapping[str, Codes]) -> dict[str, Any]:
+        """Metrics of both directions, the random-code floor and the label-oracle ceiling at this code length.
+
+        Args:
+            codes: "image_query", "image_database", "text_query" and "text_database".
+        """
+        from hashzoo.evaluator import evaluate
+
+        scores = {}
+        for direction, (query, database) in DIRECTIONS.items():
+            pair = codes[f"{query}_query"], codes[f"{database}_database"]
+            scores[direction] = evaluate(
+                *pair, self.query_labels, self.database_labels, protocol=self.protocol
+            ).scores
+        floor, ceiling = self.limits(codes["image_query"].bits)
+        return {"scores": scores, "floor": floor, "ceiling": ceiling, "evaluator": evaluator_digest()}
+
+    def limits(self, bits: int) -> tuple[float, float]:
+        """mAP of random codes, exactly, and of codes made from the true labels."""
+        from hashzoo.evaluator import ceiling, floor
+
+        if bits not in self._limits:
+            labels = self.query_labels, self.database_labels
+            self._limits[bits] = floor(*labels), ceiling(*labels, bits)
+        return self._limits[bits]
+
+    def save(self, folder: Path) -> None:
+        """Keep the track beside its runs, so that codes can be scored again without the data set."""
+        if (folder / "track.json").exists():
+            return
+        packed = {
+            name: np.packbits(labels, axis=1)
+            for name, labels in (("query", self.query_labels), ("database", self.database_labels))
+        }
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **packed)
+        with atomic_write(folder / "labels.npz") as file:
+            file.write(buffer.getvalue())
+        write_json(folder / "track.json", {"schema": 1, **self.describe()})
+
+    @classmethod
+    def load(cls, folder: Path) -> Track:
+        """The track of a folder of runs."""
+        if not (folder / "track.json").exists():
+            raise HashzooError(f"{folder} has no track.json; give a run that lies in a runs folder of hashzoo bench")
+        stored = read_json(folder / "track.json")
+        try:
+            with np.load(folder / "labels.npz", allow_pickle=False) as packed:
+                labels = {
+                    name: np.unpackbits(packed[name], axis=1, count=stored["counts"]["labels"]).astype(bool)
+                    for name in ("query", "database")
+                }
+            stored.pop("schema")
+            return cls(**stored, query_labels=labels["query"], database_labels=labels["database"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HashzooError(f"the track in {folder} is damaged ({error}); delete the folder and run again", exit_code=1) from error
+
+
+def evaluator_digest() -> str:
+    """SHA-256 over the code that turns codes into scores: when it changes, stored codes are scored again."""
+    return digest([zoo.source_digest("hashzoo.evaluator"), zoo.source_digest("hashzoo", "kernels.py", "track.py")])
