@@ -140,6 +140,7 @@ def train_cell(
         "method": cell.method,
         "encoders": dict(recipe.encoders),
         "random_weights": [r for r in ROLES if description["encoders"][r]["card"].get("weights") == "random"],
+        "settings": {n: s["value"] for n, s in description["settings"].items() if s["origin"] == "user"},
         "bits": cell.bits,
         "seed": cell.seed,
         "plugin": {

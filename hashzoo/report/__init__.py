@@ -1,6 +1,6 @@
 """Runs on disk to tables: terminal, Markdown, CSV, JSON, LaTeX."""
 
 from hashzoo.report.collect import collect, frame
-from hashzoo.report.table import Table, tables
+from hashzoo.report.table import Table, make_table
 
-__all__ = ["Table", "collect", "frame", "tables"]
+__all__ = ["Table", "collect", "frame", "make_table"]

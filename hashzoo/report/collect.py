@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest, read_json
+from hashzoo.storage import canonical_json, read_json
 from hashzoo.track import DIRECTIONS
 
 if TYPE_CHECKING:
     import pandas
+
+# What makes two results of one track the same experiment.
+IDENTITY = ("method", "encoders", "settings", "bits", "seed")
 
 
 def collect(runs: Path) -> list[dict[str, Any]]:
@@ -42,7 +45,8 @@ def frame(tracks: list[dict[str, Any]]) -> pandas.DataFrame:
 
 def _results(track: Path) -> list[dict[str, Any]]:
     results, unfinished = [], 0
-    for run in sorted(folder.parent for folder in track.glob("*/*/run.json")):
+    oldest_first = sorted(track.glob("*/*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    for run in (path.parent for path in oldest_first):
         if (run / "result.json").exists():
             try:
                 results.append(read_json(run / "result.json") | {"reused": True, "run": str(run)})
@@ -54,7 +58,11 @@ def _results(track: Path) -> list[dict[str, Any]]:
             unfinished += 1
     if unfinished:
         print(f"hashzoo: left out: {unfinished} unfinished runs in {track}; the same bench continues them", file=sys.stderr)
-    return sorted(results, key=_order)
+    newest = {canonical_json([result[name] for name in IDENTITY]): result for result in results}
+    if len(newest) < len(results):
+        older = len(results) - len(newest)
+        print(f"hashzoo: left out: {older} runs in {track} that newer code or packages have repeated", file=sys.stderr)
+    return sorted(newest.values(), key=_order)
 
 
 def _failed(run: Path) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def _failed(run: Path) -> dict[str, Any]:
         "encoders": {role: part["name"] for role, part in asked["encoders"].items()},
         "bits": asked["bits"],
         "seed": asked["seed"],
-        "settings": digest({name: setting["value"] for name, setting in asked["settings"].items()}),
+        "settings": {name: s["value"] for name, s in asked["settings"].items() if s["origin"] == "user"},
         "status": "failed",
         "reason": reason,
         "reused": True,
@@ -87,6 +95,7 @@ def _flat_row(track: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         "text_encoder": result["encoders"]["text"],
         "bits": result["bits"],
         "seed": result["seed"],
+        "settings": " ".join(f"{name}={value}" for name, value in result["settings"].items()),
         "status": result["status"],
     }
     for direction in DIRECTIONS:

@@ -1,0 +1,108 @@
+"""`hashzoo bench` and `hashzoo train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hashzoo.cli.common import console, print_json, whole_numbers, words
+
+Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji, emoji/full, scenes.")]
+Encoders = Annotated[
+    str, typer.Option("--encoders", help="lite, paper, or pairs such as lite0+bow, separated by commas.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, such as trainer.lr=1e-3; may be given often.")
+]
+Runs = Annotated[Path, typer.Option("--runs", help="The folder that keeps runs.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+def bench(
+    method: Annotated[list[str], typer.Option("--method", help="Methods, separated by commas: soda,dcmh,resnet.")],
+    bits: Annotated[list[str], typer.Option("--bits", help="Code lengths.")] = ["16,32,64,128"],  # noqa: B006
+    dataset: Dataset = "emoji",
+    encoders: Encoders = "lite",
+    seeds: Annotated[list[str], typer.Option("--seeds", help="Each cell is trained once with each seed.")] = ["0"],  # noqa: B006
+    settings: Settings = None,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    threads: Threads = None,
+    fresh: Fresh = False,
+    json: Json = False,
+) -> None:
+    """Train and compare methods: a table of mAP in both directions, with the random floor.
+
+    Finished runs are reused; a bench that was stopped goes on where it was.
+    """
+    result = _bench(
+        methods=words(method, "--method"),
+        bits=whole_numbers(bits, "--bits", "16,32,64,128"),
+        dataset=dataset,
+        encoders=encoders,
+        seeds=whole_numbers(seeds, "--seeds", "0,1,2"),
+        settings=settings or [],
+        runs=runs,
+        device=device,
+        threads=threads,
+        fresh=fresh,
+    )
+    _show(result, json)
+
+
+def train(
+    method: Annotated[str, typer.Argument(help="One method.")],
+    bits: Annotated[int, typer.Option("--bits", help="Code length.")] = 64,
+    dataset: Dataset = "emoji",
+    encoders: Encoders = "lite",
+    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
+    settings: Settings = None,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    threads: Threads = None,
+    fresh: Fresh = False,
+    json: Json = False,
+) -> None:
+    """Train one method at one code length, and say where the run is kept."""
+    result = _bench(
+        methods=[method],
+        bits=[bits],
+        dataset=dataset,
+        encoders=encoders,
+        seeds=[seed],
+        settings=settings or [],
+        runs=runs,
+        device=device,
+        threads=threads,
+        fresh=fresh,
+    )
+    _show(result, json)
+    if not json:
+        for run in result["results"]:
+            if run["method"] == method:
+                print(run["run"])
+
+
+def _bench(**asked: Any) -> dict[str, Any]:
+    from hashzoo.benchmark import bench as run_bench
+    from hashzoo.cli.watch import Watch
+
+    with Watch(console(stderr=True)) as watch:
+        return run_bench(**asked, watch=watch)
+
+
+def _show(result: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json(result)
+    else:
+        from hashzoo.report import make_table
+        from hashzoo.report.formats import print_table
+
+        print_table(make_table(result), console())
+    if any(run["status"] != "ok" for run in result["results"]):
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""`hashzoo datasets`: what there is, where it comes from, and whether it is in order."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hashzoo import zoo
+from hashzoo.cli.common import console, print_json
+from hashzoo.errors import HashzooError
+
+app = typer.Typer(help="List, show, prepare and verify data sets.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="A data set, with its variant: emoji, emoji/full, scenes.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting, such as dataset.size=64.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+@app.command("list")
+def list_datasets(json: Json = False) -> None:
+    """Every data set that the installed plugins offer."""
+    parts = [(plugin, part) for plugin in zoo.load().plugins for part in plugin.offers.get("dataset", ())]
+    if json:
+        listed = [{"name": part.name, "summary": part.summary, "plugin": plugin.name} for plugin, part in parts]
+        print_json({"schema": 1, "datasets": listed})
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("data set", "what it is", "plugin"):
+        table.add_column(column)
+    for plugin, part in parts:
+        table.add_row(part.name, part.summary, plugin.name)
+    console().print(table)
+
+
+@app.command("show")
+def show(name: Name, settings: Settings = None) -> None:
+    """What a data set holds, an example, its licence and whom to name."""
+    from hashzoo.benchmark import open_dataset
+    from hashzoo.settings import parse_assignments
+
+    data = open_dataset(name, parse_assignments(settings or [], []))
+    out = console()
+    splits = data.splits
+    out.print(f"[bold]{data.name}[/]: {len(data):,} pairs, {len(data.classes)} labels, {data.labels.sum(1).mean():.2f} a pair")
+    out.print(f"{len(splits.train):,} train, {len(splits.query):,} query, {len(splits.database):,} database rows")
+    out.print(splits.rule, highlight=False, markup=False)
+    out.print(f"labels: {', '.join(data.classes)}", highlight=False, markup=False)
+    row = int(splits.train[0])
+    out.print(f"text of row {row}: {data.text(row)}", highlight=False, markup=False)
+    out.print(f"\n{data.licence}", highlight=False, markup=False)
+
+
+@app.command("prepare")
+def prepare(name: Name, settings: Settings = None) -> None:
+    """Fetch and convert a data set into the cache; what is there already stays."""
+    from hashzoo.benchmark import dataset_class
+    from hashzoo.settings import parse_assignments
+
+    target, chosen = dataset_class(name, parse_assignments(settings or [], []))
+    target.prepare(**chosen)
+    console(stderr=True).print(f"{name} is prepared", highlight=False)
+
+
+@app.command("verify")
+def verify(name: Name, settings: Settings = None, json: Json = False) -> None:
+    """Check splits, labels and texts row by row; exit code 1 if something is wrong."""
+    from hashzoo.benchmark import open_dataset
+    from hashzoo.data.verify import verify as check
+    from hashzoo.settings import parse_assignments
+
+    outcome = check(open_dataset(name, parse_assignments(settings or [], [])))
+    if json:
+        print_json(outcome)
+    else:
+        counts = ", ".join(f"{value:,} {key}" for key, value in outcome["counts"].items())
+        console().print(f"{outcome['dataset']}: {counts}; chance {outcome['floor']:.4f}; digest {outcome['digest'][:16]}")
+        for problem in outcome["problems"]:
+            console().print(f"! {problem}", style="yellow", highlight=False, markup=False)
+        console().print("in order" if outcome["ok"] else "not in order")
+    if not outcome["ok"]:
+        raise typer.Exit(1)

@@ -1,0 +1,54 @@
+"""`hashzoo eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hashzoo.cli.common import console, print_json
+from hashzoo.errors import HashzooError
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, as hashzoo train prints them.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+) -> None:
+    """Compute every metric again from the stored codes of runs. Nothing is trained or changed."""
+    from hashzoo.codes import load_codes
+    from hashzoo.track import Track
+
+    results: list[dict[str, Any]] = []
+    for run in runs:
+        if not (run / "codes.npz").exists():
+            raise HashzooError(f"{run} holds no codes; give the folder of a finished run, as hashzoo train prints it")
+        track = Track.load(run.resolve().parent.parent)
+        results.append({"run": str(run), **track.score(load_codes(run / "codes.npz"))})
+    if json:
+        print_json({"schema": 1, "results": results})
+        return
+    for result in results:
+        _print(result)
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=result["run"], title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("metric")
+    for direction in result["scores"]:
+        table.add_column(direction, justify="right")
+    scores = result["scores"].values()
+    for name, value in next(iter(scores)).items():
+        if isinstance(value, int | float):
+            table.add_row(name, *(_number(direction[name]) for direction in scores))
+    table.add_section()
+    table.add_row("map, chance (exact)", *[_number(result["floor"])] * 2)
+    table.add_row("map, label oracle", *[_number(result["ceiling"])] * 2)
+    console().print(table)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -1,0 +1,91 @@
+"""`hashzoo plugins`: what is installed, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hashzoo import zoo
+from hashzoo.cli.common import console, print_json
+from hashzoo.errors import HashzooError, did_you_mean
+
+app = typer.Typer(help="List plugins and what they offer.", invoke_without_command=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+@app.callback()
+def default(context: typer.Context, json: Json = False) -> None:
+    if context.invoked_subcommand is None:
+        list_plugins(json)
+
+
+@app.command("list")
+def list_plugins(json: Json = False) -> None:
+    """Every plugin with its state and what it offers; exit code 1 if one of them cannot be used."""
+    known = zoo.load()
+    clashes = known.clashes()
+    if json:
+        print_json({"schema": 1, "plugins": [_describe(plugin) for plugin in known.plugins], "clashes": clashes})
+    else:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("plugin", "state", "package", "offers"):
+            table.add_column(column, overflow="fold")
+        for plugin in known.plugins:
+            offers = "\n".join(f"{kind}: {', '.join(plugin.names(kind))}" for kind in zoo.KINDS if plugin.names(kind))
+            style = {"ok": "green", "blocked": "dim"}.get(plugin.state, "red")
+            table.add_row(plugin.name, Text(plugin.state, style=style), plugin.origin, Text(offers or plugin.reason))
+        console().print(table)
+        for clash in clashes:
+            console(stderr=True).print(f"hashzoo: {clash}", highlight=False)
+    if known.unusable() or clashes:
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(help="A plugin, as `hashzoo plugins` lists it.")], json: Json = False) -> None:
+    """One plugin: its package, its state, and everything that it offers."""
+    known = zoo.load()
+    found = [plugin for plugin in known.plugins if plugin.name == name]
+    if not found:
+        raise HashzooError(f"no plugin is called '{name}'{did_you_mean(name, [p.name for p in known.plugins])}")
+    if json:
+        print_json({"schema": 1, "plugins": [_describe(plugin) for plugin in found]})
+    else:
+        for plugin in found:
+            _print(plugin)
+    if any(plugin.state != "ok" for plugin in found):
+        raise typer.Exit(1)
+
+
+def _print(plugin: zoo.Plugin) -> None:
+    out = console()
+    out.print(f"[bold]{plugin.name}[/]  {plugin.origin}  {plugin.state}", highlight=False)
+    if plugin.reason:
+        out.print(plugin.reason, markup=False, highlight=False)
+    for kind in zoo.KINDS:
+        for offer in plugin.offers.get(kind, ()):
+            out.print(f"\n[bold]{kind} {offer.name}[/]  {offer.summary}", highlight=False)
+            if kind == "method":
+                out.print(f"  encoders of the paper: {offer.image} + {offer.text}", highlight=False, markup=False)
+                out.print(f"  constants: {offer.status}; paper: {offer.paper or 'none'}", highlight=False, markup=False)
+                for setting, value in offer.settings.items():
+                    out.print(f"  {setting}={value}", highlight=False, markup=False)
+
+
+def _describe(plugin: zoo.Plugin) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "state": plugin.state,
+        "reason": plugin.reason,
+        "offers": {
+            kind: [{"name": offer.name, "summary": offer.summary} for offer in plugin.offers.get(kind, ())]
+            for kind in zoo.KINDS
+        },
+    }

@@ -1,0 +1,93 @@
+"""One table in each of the formats that people publish in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hashzoo.report.table import DIRECTION_NAMES, Row, Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+_LATEX = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "±": r"$\pm$"})
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print to a terminal: both directions side by side if they fit, one above the other if not."""
+    both = _rich_table(table, tuple(DIRECTION_NAMES))
+    # The table is measured without a limit: rich would squeeze its columns to fit.
+    width = console.measure(both, options=console.options.update(max_width=10_000)).maximum
+    if width <= console.width:
+        console.print(both)
+    else:
+        for direction in DIRECTION_NAMES:
+            console.print(_rich_table(table, (direction,)))
+    console.print(table.caption, style="dim", highlight=False)
+    for note in table.notes:
+        console.print(f"! {note}", style="yellow", highlight=False)
+
+
+def markdown(table: Table) -> str:
+    """A GitHub table; the best of each column in bold, notes below."""
+    head = ["method", *(f"{direction} {bits}" for direction, bits in table.columns()), "train s"]
+    lines = [f"**{table.title}**", "", _md_line(head), _md_line([":--", *["--:"] * (len(head) - 1)])]
+    for row in (*table.rows, *table.limits):
+        cells = [f"**{row.cells[c]}**" if c in row.best else row.cells[c] for c in table.columns()]
+        lines.append(_md_line([row.label, *cells, row.seconds]))
+    return "\n".join([*lines, "", table.caption, *(f"\n! {note}" for note in table.notes)]) + "\n"
+
+
+def latex(table: Table) -> str:
+    """A booktabs table, ready for a paper; the best of each column in bold."""
+    n = len(table.bits)
+    head = " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{name.capitalize()}}}" for name in DIRECTION_NAMES.values())
+    lines = [
+        rf"% {table.title}",
+        rf"% {table.caption}",
+        *(f"% ! {note}" for note in table.notes),
+        rf"\begin{{tabular}}{{l{'r' * 2 * n}}}",
+        r"\toprule",
+        rf" & {head} \\",
+        rf"\cmidrule(lr){{2-{n + 1}}} \cmidrule(lr){{{n + 2}-{2 * n + 1}}}",
+        "Method & " + " & ".join(str(bits) for _, bits in table.columns()) + r" \\",
+        r"\midrule",
+    ]
+    lines += [_latex_line(table, row) for row in table.rows]
+    lines += [r"\midrule", *(_latex_line(table, row) for row in table.limits)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    title = table.title if len(directions) > 1 else f"{table.title}, {DIRECTION_NAMES[directions[0]]}"
+    grid = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("method", no_wrap=True)
+    for direction in directions:
+        for position, bits in enumerate(table.bits):
+            name = f"{direction} {bits}" if position == 0 else str(bits)
+            grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("train s", justify="right", no_wrap=True)
+    columns = [(direction, bits) for direction in directions for bits in table.bits]
+    for row in table.rows:
+        cells = [Text(row.cells[c], style="bold green" if c in row.best else "") for c in columns]
+        grid.add_row(row.label, *cells, row.seconds)
+    grid.add_section()
+    for row in table.limits:
+        grid.add_row(row.label, *(row.cells[c] for c in columns), "", style="dim")
+    return grid
+
+
+def _md_line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _latex_line(table: Table, row: Row) -> str:
+    cells = []
+    for column in table.columns():
+        text = row.cells[column].translate(_LATEX)
+        cells.append(rf"\textbf{{{text}}}" if column in row.best else text)
+    return " & ".join([row.label.translate(_LATEX), *cells]) + r" \\"

@@ -1,0 +1,139 @@
+"""Results of one track as a table: a row a method, a column a direction and code length."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hashzoo.storage import canonical_json
+
+DIRECTION_NAMES = {"i2t": "image to text", "t2i": "text to image"}
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: cells by (direction, bits), as text; `best` are the columns in which it leads."""
+
+    label: str
+    cells: dict[tuple[str, int], str]
+    seconds: str = ""
+    best: frozenset[tuple[str, int]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table and all that must be said with it.
+
+    `limits` are the exact random floor and the label-oracle ceiling; `notes` are warnings, one sentence each.
+    """
+
+    title: str
+    caption: str
+    bits: tuple[int, ...]
+    rows: tuple[Row, ...]
+    limits: tuple[Row, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def columns(self) -> list[tuple[str, int]]:
+        return [(direction, bits) for direction in DIRECTION_NAMES for bits in self.bits]
+
+
+def make_table(bench: dict[str, Any]) -> Table:
+    """The table of one track, from what `bench` or `collect` give."""
+    track, results = bench["track"], bench["results"]
+    bits = tuple(sorted({result["bits"] for result in results}))
+    pairs = {_pair(result) for result in results}
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for result in results:
+        groups[canonical_json([result["method"], result["encoders"], result["settings"]])].append(result)
+    means = {name: _means(group) for name, group in groups.items()}
+    rows = []
+    for name, group in groups.items():
+        cells, best = {}, set()
+        for column in ((direction, n) for direction in DIRECTION_NAMES for n in bits):
+            values = means[name].get(column)
+            if values is None:
+                cells[column] = FAILED if any(r["bits"] == column[1] for r in group) else ""
+                continue
+            cells[column] = score(statistics.fmean(values))
+            if len(values) > 1:
+                cells[column] += f"±{score(statistics.stdev(values))}"
+            top = max(statistics.fmean(m[column]) for m in means.values() if column in m)
+            if score(statistics.fmean(values)) == score(top):
+                best.add(column)
+        seconds = [r["seconds"]["train"] for r in group if r["status"] == "ok"]
+        spent = f"{statistics.fmean(seconds):.1f}" if seconds else ""
+        rows.append(Row(_label(group[0], len(pairs) > 1), cells, spent, frozenset(best)))
+    return Table(
+        _title(track, pairs),
+        _caption(track, {result["seed"] for result in results}),
+        bits,
+        tuple(rows),
+        _limits(results, bits),
+        tuple(_notes(results)),
+    )
+
+
+def score(value: float) -> str:
+    """Three digits without the zero before the point, as papers of this field print mAP."""
+    return f"{value:.3f}".removeprefix("0") if value < 1 else "1.000"
+
+
+def _means(group: Iterable[dict[str, Any]]) -> dict[tuple[str, int], list[float]]:
+    values: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for result in group:
+        for direction in DIRECTION_NAMES if result["status"] == "ok" else ():
+            values[direction, result["bits"]].append(result["scores"][direction]["map"])
+    return dict(values)
+
+
+def _limits(results: list[dict[str, Any]], bits: tuple[int, ...]) -> tuple[Row, ...]:
+    rows = []
+    for key, label in (("floor", "chance, exact"), ("ceiling", "label oracle")):
+        known = {result["bits"]: result[key] for result in results if result["status"] == "ok"}
+        if known:
+            rows.append(Row(label, {(d, n): score(known[n]) if n in known else "" for d in DIRECTION_NAMES for n in bits}))
+    return tuple(rows)
+
+
+def _notes(results: list[dict[str, Any]]) -> Iterable[str]:
+    for result in results:
+        name = f"{result['method']} ({_pair(result)}, {result['bits']} bits, seed {result['seed']})"
+        if result["status"] != "ok":
+            yield f"{name} failed: {result['reason']}"
+            continue
+        for role, health in result["health"].items():
+            if health["constant_bits"]:
+                yield f"{name}: {health['constant_bits']} of {result['bits']} {role} bits are constant"
+    if any(result.get("random_weights") for result in results):
+        yield "* an encoder of this row has random weights, because that was asked for"
+
+
+def _title(track: dict[str, Any], pairs: set[str]) -> str:
+    encoders = f", {next(iter(pairs))}" if len(pairs) == 1 else ""
+    return f"mAP on {track['dataset']}{encoders}"
+
+
+def _caption(track: dict[str, Any], seeds: set[int]) -> str:
+    counts = track["counts"]
+    spread = f"; mean±deviation of {len(seeds)} seeds" if len(seeds) > 1 else ""
+    return (
+        f"{counts['query']:,} queries, {counts['database']:,} database rows, {counts['train']:,} training rows, "
+        f"{counts['labels']} labels; whole ranking, ties by exact expectation{spread}; track {track['id']}"
+    )
+
+
+def _label(result: dict[str, Any], with_pair: bool) -> str:
+    label = result["method"] + ("*" if result.get("random_weights") else "")
+    if with_pair:
+        label += f" {_pair(result)}"
+    return " ".join([label, *(f"{name}={value}" for name, value in result["settings"].items())])
+
+
+def _pair(result: dict[str, Any]) -> str:
+    image, text = result["encoders"]["image"], result["encoders"]["text"]
+    return image if image == text else f"{image}+{text}"
