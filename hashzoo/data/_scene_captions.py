@@ -106,11 +106,8 @@ def caption(scene: Scene, dice: Dice, difficulty: int) -> str:
     if scene.night and dice.percent(100 - difficulty // 2):
         where.append(word(NIGHT))
     where += [word(SKY[item]) for item in scene.sky if dice.percent(35)]
-    if where and dice.percent(30):
-        core = f"{where.pop(0)}, {core}"
-    else:
-        core = f"{dice.pick(OPENERS)} {core}".lstrip()
-    sentences = [" ".join([core, *where])]
+    opening = f"{where.pop(0)}," if where and dice.percent(30) else dice.pick(OPENERS)
+    sentences = [" ".join([opening, core, *where]).lstrip()]
 
     for _ in range(dice.below(1 + difficulty // 25)):
         aside = dice.pick(CLUTTER)

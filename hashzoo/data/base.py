@@ -96,8 +96,8 @@ class Dataset(ABC):
             content.update(digest([image.mode, image.size, digest(image.tobytes()), self.text(row)]).encode())
         return content.hexdigest()
 
-    @classmethod
-    def prepare(cls, **settings: object) -> None:  # noqa: B027 - most data sets need no preparation
+    @classmethod  # noqa: B027 - most data sets need no preparation
+    def prepare(cls, **settings: object) -> None:
         """Fetch or generate what the constructor will read. Safe to call twice; nothing half-written."""
 
     def __len__(self) -> int:
@@ -110,7 +110,8 @@ class Dataset(ABC):
             raise HashzooError(f"labels of '{self.name}' must be a 2-D bool array, not {labels.ndim}-D {labels.dtype}")
         if labels.shape[1] != len(self.classes):
             raise HashzooError(
-                f"'{self.name}' has {labels.shape[1]} label columns but {len(self.classes)} class names; make them equal"
+                f"'{self.name}' has {labels.shape[1]} label columns but {len(self.classes)} class names; "
+                f"make them equal"
             )
         if len(set(self.classes)) != len(self.classes):
             raise HashzooError(f"'{self.name}' has a class name twice; class names must differ")
