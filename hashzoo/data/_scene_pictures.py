@@ -133,8 +133,9 @@ def _landscape(canvas: _Canvas, scene: Scene, dice: Dice, difficulty: int) -> No
         canvas.pixels[y >= slope] = _mix(ground, (20, 80, 40), 70)
         canvas.pixels[y >= horizon + 90 + ((x - UNIT + bend) ** 2 >> 12)] = ground
     else:
-        canvas.pixels[y >= slope - 30] = _mix(ground, canvas.tone((120, 150, 200)), 60)
-        canvas.pixels[y >= horizon + 60 + ((x - UNIT + bend) ** 2 >> 12)] = ground
+        snow = _mix(ground, (255, 255, 255), 64)  # bright at night too
+        canvas.pixels[y >= slope - 30] = _mix(snow, canvas.tone((120, 150, 200)), 60)
+        canvas.pixels[y >= horizon + 60 + ((x - UNIT + bend) ** 2 >> 12)] = snow
         for _ in range(24):
             canvas.disc(dice.below(UNIT), dice.below(UNIT), 10, 10, canvas.tone((255, 255, 255)))
     if "birds" in scene.sky:
