@@ -136,8 +136,9 @@ def _landscape(canvas: _Canvas, scene: Scene, dice: Dice, difficulty: int) -> No
         snow = _mix(ground, (255, 255, 255), 64)  # bright at night too
         canvas.pixels[y >= slope - 30] = _mix(snow, canvas.tone((120, 150, 200)), 60)
         canvas.pixels[y >= horizon + 60 + ((x - UNIT + bend) ** 2 >> 12)] = snow
+        flake = _mix(canvas.tone((255, 255, 255)), (255, 255, 255), 120)
         for _ in range(24):
-            canvas.disc(dice.below(UNIT), dice.below(UNIT), 10, 10, canvas.tone((255, 255, 255)))
+            canvas.disc(dice.below(UNIT), dice.below(UNIT), 10, 10, flake)
     if "birds" in scene.sky:
         for _ in range(dice.between(2, 4)):
             view, u, v = canvas.stamp((dice.below(UNIT), dice.between(80, 400)), (40, 20))
