@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashzoo.model import Towers
+from hashzoo.model import Tower, Towers
 
 
 @dataclass
@@ -115,19 +114,12 @@ class GradientTrainer(Trainer):
     def fit(self, job: Job) -> Towers:
         assert job.loss is not None, "the recipe of this method names no loss"
         towers = job.towers()
-        groups = parameter_groups(towers, self.lr, self.encoder_lr)
-        optimiser = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(self.epochs, 1))
+        descent = Descent.adamw([towers], self.epochs, self.lr, self.encoder_lr, self.weight_decay)
         for epoch in range(1, self.epochs + 1):
-            meter = Meter()
             for batch in job.batches(self.batch):
                 terms = job.loss(towers(batch.image, batch.text), batch)
-                optimiser.zero_grad()
-                torch.stack(list(terms.values())).sum().backward()
-                optimiser.step()
-                meter.add(terms, len(batch.index))
-            schedule.step()
-            job.log(epoch=epoch, **meter.means())
+                descent.step(terms, len(batch.index))
+            job.log(epoch=epoch, **descent.end_epoch())
         return towers
 
 
@@ -138,24 +130,48 @@ class Untrained(Trainer):
         return job.towers()
 
 
-def parameter_groups(module: nn.Module, lr: float, encoder_lr: float) -> list[dict]:
-    """Optimiser groups: parameters of encoders inside towers get their own, smaller learning rate."""
-    encoder = [p for name, p in module.named_parameters() if "encoder." in name and p.requires_grad]
-    rest = [p for name, p in module.named_parameters() if "encoder." not in name and p.requires_grad]
-    return [{"params": rest, "lr": lr}, *([{"params": encoder, "lr": encoder_lr}] if encoder else [])]
+class Descent:
+    """An optimiser with its schedule, and the means of the loss terms over each epoch.
 
+    Args:
+        optimiser: over the parameters that are trained.
+        schedule: stepped once an epoch.
+    """
 
-class Meter:
-    """Means of loss terms over an epoch, weighted by rows."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = defaultdict(float)
+    def __init__(self, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler):
+        self.optimiser, self.schedule = optimiser, schedule
+        self._sums: dict[str, Tensor] = {}
         self._rows = 0
 
-    def add(self, terms: dict[str, Tensor], rows: int) -> None:
+    @classmethod
+    def adamw(
+        cls, modules: Sequence[nn.Module], epochs: int, lr: float, encoder_lr: float, weight_decay: float = 0.0
+    ) -> Descent:
+        """AdamW with cosine decay to zero; encoders inside towers have their own learning rate."""
+        optimiser = torch.optim.AdamW(parameter_groups(modules, lr, encoder_lr), weight_decay=weight_decay)
+        return cls(optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(epochs, 1)))
+
+    def step(self, terms: dict[str, Tensor], rows: int) -> None:
+        """One step down the sum of the terms, which are means over `rows` rows."""
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        self.optimiser.step()
         for name, term in terms.items():
-            self._sums[name] += term.item() * rows
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=term.device)) + term.detach() * rows
         self._rows += rows
 
-    def means(self) -> dict[str, float]:
-        return {name: total / self._rows for name, total in self._sums.items()}
+    def end_epoch(self) -> dict[str, float]:
+        """Step the schedule; the mean of each term since the last call, weighted by rows."""
+        self.schedule.step()
+        means = {name: total.item() / self._rows for name, total in self._sums.items()}
+        self._sums, self._rows = {}, 0
+        return means
+
+
+def parameter_groups(modules: Sequence[nn.Module], lr: float, encoder_lr: float) -> list[dict]:
+    """Optimiser groups: encoders inside towers get their own, smaller learning rate."""
+    encoders = [tower.encoder for module in modules for tower in module.modules() if isinstance(tower, Tower)]
+    slow = [p for encoder in encoders if encoder is not None for p in encoder.parameters()]
+    known = {id(p) for p in slow}
+    fast = [p for module in modules for p in module.parameters() if id(p) not in known]
+    return [{"params": fast, "lr": lr}, *([{"params": slow, "lr": encoder_lr}] if slow else [])]

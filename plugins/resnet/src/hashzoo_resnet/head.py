@@ -1,0 +1,47 @@
+"""The head of SCAHN (Wang et al., Neurocomputing 2020): a code from each level, and their weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class MultiLevelHead(nn.Module):
+    """Per level BatchNorm, linear, tanh; the final code is tanh of their sum, weighted bit by bit.
+
+    The levels are the stages of a ResNet where the encoder gives them; otherwise there is one level, the
+    pooled feature vector.
+
+    Args:
+        widths: width of each named input; "stage1", "stage2", ... are levels, else "pooled" is the only one.
+        bits: code length.
+        hidden: width of a hidden layer before each level's code, 0 (the paper) for none.
+        dropout: of the hidden layer.
+    """
+
+    def __init__(self, widths: Mapping[str, int], bits: int, hidden: int = 0, dropout: float = 0.0):
+        super().__init__()
+        self.names = [name for name in widths if name != "pooled"] or ["pooled"]
+        self.middle = nn.ModuleList(self._level(widths[name], bits, hidden, dropout) for name in self.names)
+        count = len(self.names)
+        # The paper draws the weights from N(1/4, 1/bits) for its four levels.
+        self.weights = nn.Parameter(torch.randn(count, bits) / bits + 1 / count if count > 1 else torch.ones(1, bits))
+
+    def levels(self, x: Mapping[str, Tensor]) -> list[Tensor]:
+        """The code of each level, (B, bits) in (-1, 1), and last the final code."""
+        middle = [level(x[name]) for name, level in zip(self.names, self.middle, strict=True)]
+        if len(middle) == 1:
+            return middle
+        return [*middle, torch.tanh((torch.stack(middle) * self.weights[:, None]).sum(dim=0))]
+
+    def forward(self, x: Mapping[str, Tensor]) -> Tensor:
+        return self.levels(x)[-1]
+
+    @staticmethod
+    def _level(width: int, bits: int, hidden: int, dropout: float) -> nn.Module:
+        layers: list[nn.Module] = [nn.BatchNorm1d(width)]
+        if hidden:
+            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
+        return nn.Sequential(*layers, nn.Linear(hidden or width, bits), nn.Tanh())
