@@ -1,0 +1,10 @@
+"""One evaluator for every method, usable alone: any codes, any labels, no training in sight.
+
+Importing this imports numpy only; the compiled kernels load when the first evaluation needs them.
+"""
+
+from hashzoo.evaluator.protocols import PRESETS, Protocol
+from hashzoo.evaluator.reference import ceiling, floor, label_codes
+from hashzoo.evaluator.scoring import Result, cross_modal, evaluate
+
+__all__ = ["PRESETS", "Protocol", "Result", "ceiling", "cross_modal", "evaluate", "floor", "label_codes"]

@@ -1,0 +1,77 @@
+"""What the evaluator accepts: codes and labels of any origin, checked and packed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hashzoo.codes import PACK_ROWS, Codes, as_codes, as_words, to_numpy
+from hashzoo.errors import HashzooError
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSets:
+    """(N, ceil(classes / 8)) uint8 bit sets of labels, one a row; packed like codes, any number of classes."""
+
+    data: np.ndarray
+    classes: int
+    most: int  # the largest number of labels in one row
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+def label_sets(labels: Any, name: str) -> LabelSets:
+    """Check and pack an (N, C) bool or 0/1 integer array or tensor; `name` is what an error calls it."""
+    array = to_numpy(labels)
+    if array.ndim != 2:
+        raise HashzooError(
+            f"{name} must be a 2-D (rows, classes) array, not {array.ndim}-D; "
+            f"turn class numbers into rows with numpy.eye(classes, dtype=bool)[numbers]"
+        )
+    if array.dtype.kind not in "biu":
+        raise HashzooError(f"{name} must be bool or 0/1 integers, not {array.dtype}; convert them with (labels > 0)")
+    rows, classes = array.shape
+    if not classes:
+        raise HashzooError(f"{name} has no class column; give at least one class")
+    data = np.empty((rows, -(-classes // 8)), dtype=np.uint8)
+    most = 0
+    for start in range(0, rows, PACK_ROWS):
+        block = array[start : start + PACK_ROWS]
+        if block.dtype.kind != "b" and (block.max() > 1 or block.min() < 0):
+            raise HashzooError(f"{name} holds values other than 0 and 1; mark the labels of each row with ones")
+        packed = np.packbits(block.astype(np.bool_, copy=False), axis=1, bitorder="little")
+        data[start : start + PACK_ROWS] = packed
+        most = max(most, int(np.bitwise_count(as_words(packed)).sum(axis=1, dtype=np.int64).max()))
+    return LabelSets(data, classes, most)
+
+
+def label_pair(query_labels: Any, database_labels: Any) -> tuple[LabelSets, LabelSets]:
+    """Both label arrays, checked against each other."""
+    query, database = label_sets(query_labels, "query_labels"), label_sets(database_labels, "database_labels")
+    if query.classes != database.classes:
+        raise HashzooError(
+            f"query_labels has {query.classes} classes and database_labels has {database.classes}; "
+            f"use the same columns in both"
+        )
+    for labels, name in ((query, "query"), (database, "database")):
+        if not len(labels):
+            raise HashzooError(f"the {name} is empty; give at least one row")
+    return query, database
+
+
+def code_pair(query: Any, database: Any, query_rows: int, database_rows: int) -> tuple[Codes, Codes]:
+    """Both code arrays, packed and checked against each other and against the labels' row counts."""
+    query, database = as_codes(query), as_codes(database)
+    if query.bits != database.bits:
+        raise HashzooError(
+            f"query codes have {query.bits} bits and database codes have {database.bits}; encode both with one model"
+        )
+    for codes, rows, name in ((query, query_rows, "query"), (database, database_rows, "database")):
+        if len(codes) != rows:
+            raise HashzooError(
+                f"{name} has {len(codes)} codes but {name}_labels has {rows} rows; give one label row a code"
+            )
+    return query, database
