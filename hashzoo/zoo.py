@@ -27,8 +27,15 @@ from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.plugin import API, GROUP, Hooks, Method, Part
 from hashzoo.storage import digest
 
-KINDS = ("dataset", "encoder", "loss", "trainer", "index", "method")
-_HOOKS = {"index": "hashzoo_indexes"} | {kind: f"hashzoo_{kind}s" for kind in KINDS if kind != "index"}
+_HOOKS = {
+    "dataset": "hashzoo_datasets",
+    "encoder": "hashzoo_encoders",
+    "loss": "hashzoo_losses",
+    "trainer": "hashzoo_trainers",
+    "index": "hashzoo_indexes",
+    "method": "hashzoo_methods",
+}
+KINDS = tuple(_HOOKS)
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 Offer = Part | Method
 
@@ -57,7 +64,7 @@ class Plugin:
         return source_digest(self.module)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Zoo:
     """All plugins that are installed, and look-up by kind and name."""
 
