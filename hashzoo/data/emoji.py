@@ -27,8 +27,8 @@ RECIPE = 1  # raised when the code below, or emoji_rows, makes other rows of the
 SIZES = range(16, 513)
 OTHERWISE = "or use --dataset scenes, which needs no network"
 SPLIT_RULE = (
-    "by concept: the hash of an emoji, its gender and direction variants counted as one, makes about a quarter of "
-    "the concepts query; train and database are all other rows"
+    "by concept (an emoji together with its gender and direction variants and those drawn alike): a hash makes about "
+    "a quarter of the concepts query; train and database are all other rows"
 )
 
 
@@ -39,7 +39,7 @@ class Emoji(Dataset):
     has it. Settings: `variant`, "" or "full"; `size`, the side of the stored square pictures in pixels.
 
     Attributes, beside those of every data set:
-        concepts: (N,) int64; rows of one concept (one emoji, or gender variants of one) have one number.
+        concepts: (N,) int64; rows of one concept (one emoji, or several that are variants of one) share a number.
         emoji: N code point sequences ("1F9D1-200D-1F33E").
         vendors: N vendor names, keys of `emoji_sources.VENDORS`.
     """
