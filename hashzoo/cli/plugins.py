@@ -47,7 +47,9 @@ def list_plugins(json: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Annotated[str, typer.Argument(help="A plugin, as `hashzoo plugins` lists it.")], json: Json = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A plugin, as `hashzoo plugins` lists it.")], json: Json = False
+) -> None:
     """One plugin: its package, its state, and everything that it offers."""
     known = zoo.load()
     found = [plugin for plugin in known.plugins if plugin.name == name]

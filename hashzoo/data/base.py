@@ -100,11 +100,14 @@ class Dataset(ABC):
     def prepare(cls, **settings: object) -> None:
         """Fetch or generate what the constructor will read. Safe to call twice; nothing half-written."""
 
+    def verify(self) -> None:  # noqa: B027 - most data sets keep no files
+        """Read every stored byte again; raise a sentence if something is not as it was prepared."""
+
     def __len__(self) -> int:
         return len(self.labels)
 
     def check(self) -> None:
-        """Raise one sentence if labels, texts or splits contradict each other."""
+        """Raise one sentence if labels, class names or splits contradict each other."""
         labels = self.labels
         if labels.ndim != 2 or labels.dtype != np.bool_:
             raise HashzooError(f"labels of '{self.name}' must be a 2-D bool array, not {labels.ndim}-D {labels.dtype}")

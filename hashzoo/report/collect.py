@@ -57,7 +57,10 @@ def _results(track: Path) -> list[dict[str, Any]]:
         else:
             unfinished += 1
     if unfinished:
-        print(f"hashzoo: left out: {unfinished} unfinished runs in {track}; the same bench continues them", file=sys.stderr)
+        print(
+            f"hashzoo: left out: {unfinished} unfinished runs in {track}; the same bench continues them",
+            file=sys.stderr,
+        )
     newest = {canonical_json([result[name] for name in IDENTITY]): result for result in results}
     if len(newest) < len(results):
         older = len(results) - len(newest)

@@ -96,7 +96,9 @@ def _limits(results: list[dict[str, Any]], bits: tuple[int, ...]) -> tuple[Row, 
     for key, label in (("floor", "chance, exact"), ("ceiling", "label oracle")):
         known = {result["bits"]: result[key] for result in results if result["status"] == "ok"}
         if known:
-            rows.append(Row(label, {(d, n): score(known[n]) if n in known else "" for d in DIRECTION_NAMES for n in bits}))
+            rows.append(
+                Row(label, {(d, n): score(known[n]) if n in known else "" for d in DIRECTION_NAMES for n in bits})
+            )
     return tuple(rows)
 
 

@@ -65,7 +65,9 @@ class DcmhTrainer(Trainer):
             for role, other in (ROLES, ROLES[::-1]):
                 for batch in job.batches(self.batch):
                     h = tower[role](getattr(batch, role))
-                    terms = self._terms(h, batch.index, batch.labels, tables[role], tables[other], codes, job.train.labels)
+                    terms = self._terms(
+                        h, batch.index, batch.labels, tables[role], tables[other], codes, job.train.labels
+                    )
                     tables[role][batch.index] = h.detach()
                     descents[role].step(terms, len(batch.index))
                 means |= {f"{role}_{name}": value for name, value in descents[role].end_epoch().items()}
@@ -91,5 +93,7 @@ class DcmhTrainer(Trainer):
             return Descent.adamw([tower], self.epochs, self.lr, self.encoder_lr, self.weight_decay)
         last = max(self.epochs - 1, 1)
         optimiser = torch.optim.SGD(tower.parameters(), lr=self.lr)
-        line = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda epoch: 1 + min(epoch / last, 1) * (1e-6 / self.lr - 1))
+        line = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda epoch: 1 + min(epoch / last, 1) * (1e-6 / self.lr - 1)
+        )
         return Descent(optimiser, line)

@@ -20,7 +20,7 @@ def hashzoo_methods() -> list[Method]:
             trainer="scahn",
             image_head="hashzoo_resnet.head:MultiLevelHead",
             text_head="hashzoo_resnet.head:MultiLevelHead",
-            image_outputs=("stage1", "stage2", "stage3", "stage4"),
+            image_outputs=("stage1", "stage2", "stage3"),
             summary="the ResNet baseline: SCAHN on the stages of a ResNet, or on pooled features",
             paper="Wang et al., SCAHN, Neurocomputing 2020",
             status="reconstruction",

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 class MultiLevelHead(nn.Module):
     """Per level BatchNorm, linear, tanh; the final code is tanh of their sum, weighted bit by bit.
 
-    The levels are the stages of a ResNet where the encoder gives them; otherwise there is one level, the
-    pooled feature vector.
+    The levels are the named inputs, shallow to deep, the pooled feature vector last: of a ResNet that is
+    its fourth stage. An encoder without named stages gives one level.
 
     Args:
-        widths: width of each named input; "stage1", "stage2", ... are levels, else "pooled" is the only one.
+        widths: width of each named input, "pooled" among them.
         bits: code length.
         hidden: width of a hidden layer before each level's code, 0 (the paper) for none.
         dropout: of the hidden layer.
@@ -23,7 +23,7 @@ class MultiLevelHead(nn.Module):
 
     def __init__(self, widths: Mapping[str, int], bits: int, hidden: int = 0, dropout: float = 0.0):
         super().__init__()
-        self.names = [name for name in widths if name != "pooled"] or ["pooled"]
+        self.names = [*(name for name in widths if name != "pooled"), "pooled"]
         self.middle = nn.ModuleList(self._level(widths[name], bits, hidden, dropout) for name in self.names)
         count = len(self.names)
         # The paper draws the weights from N(1/4, 1/bits) for its four levels.

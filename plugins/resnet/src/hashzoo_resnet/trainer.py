@@ -61,7 +61,8 @@ class ScahnTrainer(Trainer):
         }
         shared = sign(tables["image"] + tables["text"])
         descents = {
-            role: Descent.adamw([tower[role]], self.epochs, self.lr, self.encoder_lr, self.weight_decay) for role in ROLES
+            role: Descent.adamw([tower[role]], self.epochs, self.lr, self.encoder_lr, self.weight_decay)
+            for role in ROLES
         }
         for epoch in range(1, self.epochs + 1):
             means = {}

@@ -76,7 +76,9 @@ class SodaTrainer(Trainer):
         # Between the stages the image codes are frozen; they are all that the student sees of the images.
         rows = torch.arange(len(job.train))
         image_codes = torch.cat([sign(encode(towers.image, job.train.image(part))) for part in rows.split(4096)])
-        job.log(stage="teacher", image_to_label_map=_teacher_map(job, image_codes, encode(label_tower, prompts)[prompt_of]))
+        job.log(
+            stage="teacher", image_to_label_map=_teacher_map(job, image_codes, encode(label_tower, prompts)[prompt_of])
+        )
         image_codes = image_codes.to(job.device)
 
         # Stage two, the student: text codes meet the image codes.
