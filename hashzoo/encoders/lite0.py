@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hashzoo.encoders.pixels import Normalise
 from hashzoo.encoders.timm import TimmEncoder
 from hashzoo.encoders.weights import package_folder
 from hashzoo.errors import HashzooError
@@ -35,7 +36,7 @@ class Lite0(TimmEncoder):
         if weights == "pretrained":
             weights = str(package_folder(PACKAGE.replace("-", "_"), PACKAGE, "lite0") / FILE)
         super().__init__("tf_efficientnet_lite0", weights=weights, pixels=pixels)
-        self._set_normalisation((127 / 255,) * 3, (128 / 255,) * 3)
+        self.normalise = Normalise(mean=[127 / 255] * 3, std=[128 / 255] * 3).eval()
 
     def _read(self, path: Path) -> dict[str, Tensor]:
         """Rename by order: both sides list the same layers in the order in which they run."""
