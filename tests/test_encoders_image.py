@@ -192,6 +192,21 @@ def test_an_unreachable_hub_is_said_at_once_and_leaves_no_trace(build, unreachab
     assert capfd.readouterr() == ("", "")
 
 
+def test_cached_weights_are_found_without_a_hub(unreachable_hub, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        model = timm.create_model("test_resnet")
+    repository = tmp_path / "models--timm--test_resnet.r160_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    (repository / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    save_file(model.state_dict(), repository / "snapshots" / ("0" * 40) / "model.safetensors")
+    started = time.monotonic()
+    encoder = TimmEncoder("test_resnet.r160_in1k")
+    assert time.monotonic() - started < 10
+    torch.testing.assert_close(encoder.model.layer4.state_dict(), model.layer4.state_dict())
+
+
 # ---- Lite0
 
 

@@ -129,7 +129,7 @@ def _config(name: str) -> PretrainedCfg:
         raise HashzooError("encoder 'timm' needs the name of a model; type for example timm:resnet50.a1_in1k")
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=1)
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=1, cutoff=0.7)
         hint = f"did you mean timm:{near[0]}?" if near else "timm.list_models() lists what there is"
         raise HashzooError(f"timm has no model '{architecture}'; {hint}")
     try:
