@@ -38,6 +38,15 @@ needs_torchvision = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Batches this small only lose by threads, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def pictures(count: int = 8) -> list[Image.Image]:
     """Smooth colour pictures of different sizes and shapes."""
     rng = np.random.default_rng(0)
@@ -175,6 +184,7 @@ def unreachable_hub(monkeypatch, tmp_path):
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     return constants
 
 

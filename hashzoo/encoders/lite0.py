@@ -24,8 +24,8 @@ class Lite0(TimmEncoder):
     error and gives wrong features.
 
     Args:
-        pixels: side of the square input. The network was trained at 224. 160 costs half of that and
-            names photographs about as well; for drawings on a plain ground 64 to 128 are enough.
+        pixels: side of the square input. The network was trained at 224; 160 is a compromise that
+            costs half. For drawings on a plain ground 64 to 128 give features as good.
         weights: "pretrained" (the installed package), a file laid out as the package's, or "random".
     """
 

@@ -77,7 +77,7 @@ class TimmEncoder(Encoder):
         return self.model(self._input(x)).float()
 
     def forward_outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """ "pooled" and every stage of `outputs`, from one pass."""
+        """The features and the stages of a batch, from one pass."""
         if not self.outputs:
             return {"pooled": self(x)}
         last, maps = self.model.forward_intermediates(self._input(x), indices=self._stages)

@@ -20,6 +20,15 @@ from hashzoo.errors import HashzooError
 scipy_io = pytest.importorskip("scipy.io", reason="scipy writes the synthetic weights file")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Batches this small only lose by threads, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def write_mat(path: Path, *, old: bool, average: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """A file with the structure of imagenet-vgg-f.mat and weights made here, which are returned.
 
