@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hashzoo.encoders.pixels import Normalise
 from hashzoo.encoders.timm import TimmEncoder
 from hashzoo.encoders.weights import package_folder
 from hashzoo.errors import HashzooError
@@ -23,8 +24,8 @@ class Lite0(TimmEncoder):
     error and gives wrong features.
 
     Args:
-        pixels: side of the square input. The network was trained at 224. 160 costs half of that and
-            names photographs about as well; for drawings on a plain ground 64 to 128 are enough.
+        pixels: side of the square input. The network was trained at 224; 160 is a compromise that
+            costs half. For drawings on a plain ground 64 to 128 give features as good.
         weights: "pretrained" (the installed package), a file laid out as the package's, or "random".
     """
 
@@ -35,7 +36,7 @@ class Lite0(TimmEncoder):
         if weights == "pretrained":
             weights = str(package_folder(PACKAGE.replace("-", "_"), PACKAGE, "lite0") / FILE)
         super().__init__("tf_efficientnet_lite0", weights=weights, pixels=pixels)
-        self._set_normalisation((127 / 255,) * 3, (128 / 255,) * 3)
+        self.normalise = Normalise(mean=[127 / 255] * 3, std=[128 / 255] * 3).eval()
 
     def _read(self, path: Path) -> dict[str, Tensor]:
         """Rename by order: both sides list the same layers in the order in which they run."""

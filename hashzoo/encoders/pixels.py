@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from hashzoo.errors import HashzooError
 
@@ -40,3 +42,22 @@ def square(image: Image.Image, pixels: int, *, resize: int, mode: str, interpola
     left, top = (round((side - pixels) / 2) for side in size)
     image = image.crop((left, top, left + pixels, top + pixels))
     return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+
+
+class Normalise(nn.Module):
+    """(B, 3, H, W) uint8 to (x / 255 - mean) / std, float32; the constants are no part of the state dict."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.to(self.mean.dtype) / 255 - self.mean) / self.std
+
+    def card(self) -> dict[str, list[float]]:
+        """Mean and standard deviation a channel, to six digits."""
+        return {name: [round(v, 6) for v in getattr(self, name).flatten().tolist()] for name in ("mean", "std")}

@@ -14,7 +14,7 @@ from timm.models import PretrainedCfg, load_state_dict
 from torch import Tensor
 
 from hashzoo.encoders.base import Encoder, MissingWeights
-from hashzoo.encoders.pixels import check_pixels, square
+from hashzoo.encoders.pixels import Normalise, check_pixels, square
 from hashzoo.encoders.weights import hub, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
 
@@ -36,8 +36,6 @@ class TimmEncoder(Encoder):
     known_as = ""  # what the user types, where it is not "timm:" and the name
     path_help = "a .safetensors or .pth file with the state dict of this timm model"
     model: Any
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, name: str = "", weights: str = "pretrained", pixels: int = 0):
         super().__init__()
@@ -48,7 +46,7 @@ class TimmEncoder(Encoder):
         self.resize = math.floor(self.pixels / cfg.crop_pct)
         self.mode = {"center": "shortest", "squash": "squash"}[cfg.crop_mode or "center"]
         self.interpolation = cfg.interpolation
-        self._set_normalisation(cfg.mean, cfg.std)
+        self.normalise = Normalise(cfg.mean, cfg.std)
 
         # Models with learned positions are built for one input size; the others take any.
         size: dict[str, Any] = {"img_size": self.pixels} if pixels and cfg.fixed_input_size else {}
@@ -60,7 +58,7 @@ class TimmEncoder(Encoder):
             with seeded(), hub() if pretrained else quiet():
                 self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, **size)
         except OSError as error:
-            reason = "the hub cannot be reached and its cache has none"
+            reason = "the hub cannot be reached or refuses, and its cache has none"
             raise MissingWeights(self.name, reason, self.path_help) from error
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise HashzooError(f"timm cannot build '{name}' for {self.pixels} pixels ({error})") from error
@@ -76,13 +74,13 @@ class TimmEncoder(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, pixels, pixels) uint8 to (B, dim) float32."""
-        return self.model(self._normalise(x)).float()
+        return self.model(self._input(x)).float()
 
     def forward_outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """ "pooled" and every stage of `outputs`, from one pass."""
+        """The features and the stages of a batch, from one pass."""
         if not self.outputs:
             return {"pooled": self(x)}
-        last, maps = self.model.forward_intermediates(self._normalise(x), indices=self._stages)
+        last, maps = self.model.forward_intermediates(self._input(x), indices=self._stages)
         pooled = {name: stage.mean((2, 3)).float() for name, stage in zip(self.outputs, maps, strict=True)}
         return {"pooled": self.model.forward_head(last).float(), **pooled}
 
@@ -92,20 +90,15 @@ class TimmEncoder(Encoder):
             "architecture": self.model.pretrained_cfg["architecture"],
             "pixels": self.pixels,
             "resize": [self.mode, self.resize, self.interpolation],
-            "mean": self.mean.flatten().tolist(),
-            "std": self.std.flatten().tolist(),
+            **self.normalise.card(),
             "precision": "fp32",
             "outputs": dict(self.outputs),
             **weights_card(self.model, self.weights),
         }
 
-    def _set_normalisation(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-
-    def _normalise(self, x: Tensor) -> Tensor:
-        x = (x.to(self.mean.dtype) / 255 - self.mean) / self.std
-        return x.contiguous(memory_format=torch.channels_last)  # up to 2.8 times faster convolutions on CPUs
+    def _input(self, x: Tensor) -> Tensor:
+        # Convolutions on CPUs are up to 2.8 times faster in this layout.
+        return self.normalise(x).contiguous(memory_format=torch.channels_last)
 
     def _load(self, path: Path, cfg: PretrainedCfg) -> None:
         heads = (cfg.classifier,) if isinstance(cfg.classifier, str) else tuple(cfg.classifier or ())
@@ -136,7 +129,7 @@ def _config(name: str) -> PretrainedCfg:
         raise HashzooError("encoder 'timm' needs the name of a model; type for example timm:resnet50.a1_in1k")
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=1)
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=1, cutoff=0.7)
         hint = f"did you mean timm:{near[0]}?" if near else "timm.list_models() lists what there is"
         raise HashzooError(f"timm has no model '{architecture}'; {hint}")
     try:
