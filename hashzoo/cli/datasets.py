@@ -8,7 +8,6 @@ import typer
 
 from hashzoo import zoo
 from hashzoo.cli.common import console, print_json
-from hashzoo.errors import HashzooError
 
 app = typer.Typer(help="List, show, prepare and verify data sets.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A data set, with its variant: emoji, emoji/full, scenes.")]

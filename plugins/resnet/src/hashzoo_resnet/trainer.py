@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hashzoo import Job, Towers, Trainer
 from hashzoo.losses import pair_likelihood, quantisation, shared_labels, sign
-from hashzoo.model import encode
+from hashzoo.model import Tower, encode
 from hashzoo.train import Descent
+from hashzoo_resnet.head import MultiLevelHead
 
 ROLES = ("image", "text")
 
@@ -17,14 +18,14 @@ class ScahnTrainer(Trainer):
     """Passes over images and texts in turn; each batch meets the code tables of all training rows.
 
     For h of a batch and a table O, theta = h O^T / alpha with alpha = bits / 32. The loss of a pass is
-    inter-modal (the other modality's table) + `intra` times intra-modal (its own table) + `pairwise` times the pairs inside
-    the batch, each averaged over the middle and final codes, + the quantisation to B = sign(F + G).
+    inter-modal (against the other modality's table) + `intra` times intra-modal (against its own) +
+    `pairwise` times the pairs inside the batch, each averaged over the middle and final codes, + the
+    quantisation to B = sign(F + G), which is renewed after every epoch.
 
     Args:
         epochs: each is one pass over images and one over texts.
         batch: rows a step.
-        optimiser: "sgd" with the paper's learning rates, or "adamw".
-        lr: for SGD the paper's 10^-1.1, which decays to about a thirtieth over 500 epochs.
+        lr: AdamW's learning rate of the heads, with cosine decay (the paper: SGD from 10^-1.1, 500 epochs).
         encoder_lr: of encoders that are trained along.
         intra: weight of the intra-modal likelihood (the paper's lambda).
         pairwise: weight of the pairs inside the batch (the paper's gamma).
@@ -65,7 +66,7 @@ class ScahnTrainer(Trainer):
             for role in ROLES
         }
         for epoch in range(1, self.epochs + 1):
-            means = {}
+            means: dict[str, float] = {}
             for role in ROLES:
                 for batch in job.batches(self.batch):
                     levels = _levels(tower[role], getattr(batch, role))
@@ -92,6 +93,8 @@ class ScahnTrainer(Trainer):
         return torch.stack(terms).mean()
 
 
-def _levels(tower: nn.Module, x: Tensor) -> list[Tensor]:
+def _levels(tower: Tower, x: Tensor) -> list[Tensor]:
     """Codes of all levels of a tower, the final one last."""
-    return tower.head.levels(tower.features(x))
+    head = tower.head
+    assert isinstance(head, MultiLevelHead), "the recipe of this trainer needs MultiLevelHead for both modalities"
+    return head.levels(tower.features(x))
