@@ -80,7 +80,7 @@ class Zoo:
         if found:
             both = " and ".join(plugin.origin for plugin, _ in found)
             raise HashzooError(
-                f"{kind} '{name}' is offered by {both}: uninstall one of them, or type HASHZOO_BLOCK={found[0][0].name} "
+                f"{kind} '{name}' is offered by {both}: uninstall one, or type HASHZOO_BLOCK={found[0][0].name} "
                 f"before the command"
             )
         raise HashzooError(f"no {kind} is called '{name}'{self._hint(kind, name)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hashzoo import Job, Towers, Trainer
 from hashzoo.losses import pair_likelihood, quantisation, shared_labels, sign
@@ -93,8 +93,8 @@ class ScahnTrainer(Trainer):
         return torch.stack(terms).mean()
 
 
-def _levels(tower: Tower, x: Tensor) -> list[Tensor]:
+def _levels(tower: nn.Module, x: Tensor) -> list[Tensor]:
     """Codes of all levels of a tower, the final one last."""
-    head = tower.head
-    assert isinstance(head, MultiLevelHead), "the recipe of this trainer needs MultiLevelHead for both modalities"
-    return head.levels(tower.features(x))
+    assert isinstance(tower, Tower)
+    assert isinstance(tower.head, MultiLevelHead), "a recipe of this trainer needs MultiLevelHead for both modalities"
+    return tower.head.levels(tower.features(x))
