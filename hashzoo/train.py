@@ -76,8 +76,9 @@ class Job:
     log: Callable[..., None]
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """One epoch: all training rows in random order, the last batch may be smaller."""
-        for index in torch.randperm(len(self.train), generator=self.generator).split(size):
+        """One epoch: all training rows in random order, in batches of at most `size` that differ by one row."""
+        order = torch.randperm(len(self.train), generator=self.generator)
+        for index in order.tensor_split(-(-len(order) // size)):
             yield self.train.batch(index)
 
 
