@@ -110,3 +110,120 @@ def count_keys(words, queries, labels, query_labels, levels, keys, histogram):  
             for j in range(row.size):
                 row[j] += np.int64(a[j] + b[j] + c[j] + d[j])
                 a[j] = b[j] = c[j] = d[j] = np.uint32(0)
+
+
+@compiled
+def _sum_within(values, found, k, relevant_ranks):  # type: ignore[no-untyped-def]
+    """Sum of the values whose rank (or rank among the relevant) is at most k; four chains, always in one order."""
+    shift = np.uint64(0 if relevant_ranks else 32)
+    mask = np.uint64(0xFFFFFFFF)
+    quarter = values.size // 4
+    v0, v1, v2, v3 = (
+        values[:quarter],
+        values[quarter : 2 * quarter],
+        values[2 * quarter : 3 * quarter],
+        values[3 * quarter :],
+    )
+    f0, f1, f2, f3 = (
+        found[:quarter],
+        found[quarter : 2 * quarter],
+        found[2 * quarter : 3 * quarter],
+        found[3 * quarter :],
+    )
+    a = b = c = d = 0.0
+    for j in range(quarter):
+        a += v0[j] if ((f0[j] >> shift) & mask) <= k else 0.0
+        b += v1[j] if ((f1[j] >> shift) & mask) <= k else 0.0
+        c += v2[j] if ((f2[j] >> shift) & mask) <= k else 0.0
+        d += v3[j] if ((f3[j] >> shift) & mask) <= k else 0.0
+    for j in range(quarter, v3.size):
+        d += v3[j] if ((f3[j] >> shift) & mask) <= k else 0.0
+    return (a + b) + (c + d)
+
+
+@compiled
+def sweep(  # type: ignore[no-untyped-def]
+    words,
+    queries,
+    labels,
+    query_labels,
+    shift,
+    keys,
+    counters,
+    relevant,
+    cuts,
+    keep_relevant,
+    precision_sums,
+    cut_hits,
+    hits_at_r,
+    slots,
+    hits,
+    gain_slots,
+    gains,
+    discounts,
+    discounted,
+):
+    """Rank a database block with ties in row order, and add up what the ranks of its relevant items give.
+
+    No ranking is built: each distance has a counter that starts at the number of nearer items, and an item's rank is
+    what its counter reaches when the rows are swept in order.
+
+    Args:
+        shift: keys hold the level in their lowest `shift` bits; one bit means "shares a label".
+        keys: (TILE,) uint16 or uint32, scratch.
+        counters: (Q, bits + 1) uint64, rank * 2^32 + rank among the relevant, reached so far; carried from block to block.
+        relevant: (Q,) int64, R of each query.
+        cuts, keep_relevant: (C,) uint64 and bool; a cut counts ranks among the relevant if it keeps relevant items.
+        precision_sums, cut_hits: (Q, C) float64 and int64, added to: precisions at the relevant items within the
+            cut, and the number of relevant items among the first k positions.
+        hits_at_r: (Q,) int64, added to: relevant items among the first R.
+        slots, hits: (longest rank + 1,) uint16 and (Q, K) int64: hits[q, slots[rank]] counts relevant items.
+        gain_slots, gains, discounts, discounted: the same for sums of gains[level] * discounts[rank], float64.
+    """
+    one = np.uint64(1)
+    mask = np.uint64(0xFFFFFFFF)
+    level_mask = keys.dtype.type((1 << shift) - 1)
+    key_shift = keys.dtype.type(shift)
+    found, level = np.empty(TILE, dtype=np.uint64), np.empty(TILE, dtype=np.uint16)
+    precision = np.empty(TILE, dtype=np.float64)
+    for start in range(0, words.shape[1], TILE):
+        stop = min(start + TILE, words.shape[1])
+        tile_keys = keys[: stop - start]
+        for i in range(queries.shape[0]):
+            _fill_keys(words, queries[i], labels, query_labels[i], 1 << shift, start, stop, tile_keys)
+            counter = counters[i]
+            count = 0
+            for j in range(tile_keys.size):
+                bucket = tile_keys[j] >> key_shift
+                shared = tile_keys[j] & level_mask
+                is_relevant = np.uint64(shared != 0)
+                reached = counter[bucket] + (one << np.uint64(32)) + is_relevant
+                counter[bucket] = reached
+                found[count] = reached
+                level[count] = shared
+                count += np.int64(is_relevant)
+            ranks, values = found[:count], precision[:count]
+            for j in range(values.size):
+                values[j] = np.float64(ranks[j] & mask) / np.float64(ranks[j] >> np.uint64(32))
+            for c in range(cuts.size):
+                k = cuts[c]
+                precision_sums[i, c] += _sum_within(values, ranks, k, keep_relevant[c])
+                within = 0
+                for j in range(ranks.size):
+                    within += (ranks[j] >> np.uint64(32)) <= k
+                cut_hits[i, c] += within
+            within = 0
+            r = np.uint64(relevant[i])
+            for j in range(ranks.size):
+                within += (ranks[j] >> np.uint64(32)) <= r
+            hits_at_r[i] += within
+            if slots.size > 1:
+                for j in range(ranks.size):
+                    rank = ranks[j] >> np.uint64(32)
+                    if rank < slots.size:
+                        hits[i, slots[rank]] += 1
+            if gain_slots.size > 1:
+                for j in range(ranks.size):
+                    rank = ranks[j] >> np.uint64(32)
+                    if rank < gain_slots.size:
+                        discounted[i, gain_slots[rank]] += gains[level[j]] * discounts[rank]

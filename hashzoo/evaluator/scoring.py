@@ -22,6 +22,7 @@ from hashzoo.evaluator.ranking import (
     average_precision,
     discounts_to,
     rank_by_groups,
+    rank_by_rows,
     scaled_gains,
     split_ties,
 )
@@ -88,7 +89,11 @@ def evaluate(
     for start in range(0, len(queries), group):
         part = queries[start : start + group]
         histogram = histograms(part, items, bits, levels)
-        tally.add(histogram, rank_by_groups(histogram, protocol.ties, tally.wanted))
+        if protocol.ties == "stable":
+            ranked = rank_by_rows(part, items, histogram, tally.wanted)
+        else:
+            ranked = rank_by_groups(histogram, protocol.ties, tally.wanted)
+        tally.add(histogram, ranked)
     scores, values = tally.finish()
     return Result(scores["map"], {**scores, "bits": bits}, values if per_query else {})
 
