@@ -71,16 +71,20 @@ def histograms(query: Collection, database: Collection, bits: int, levels: int) 
 
     With two levels, level 1 means one shared label or more.
     """
-    from hashzoo.kernels import TILE, count_keys
+    from hashzoo.kernels import PAIR_TILE, TILE, count_key_pairs, count_keys
 
-    histogram = np.zeros((len(query), (bits + 1) * levels), dtype=np.int64)
+    entries = (bits + 1) * levels
+    histogram = np.zeros((len(query), entries), dtype=np.int64)
     query_words, query_labels = query.words()
-    key = key_type(histogram.shape[1])
     for words, labels in blocks(database):
 
         def count(group: slice, words: np.ndarray = words, labels: np.ndarray = labels) -> None:
-            keys = np.empty(TILE, dtype=key)
-            count_keys(words, query_words[group], labels, query_labels[group], levels, keys, histogram[group])
+            sides = query_words[group], labels, query_labels[group]
+            if levels == 2 and entries**2 <= words.shape[1]:
+                scratch = np.empty(PAIR_TILE // 2, dtype=key_type(entries**2))
+                count_key_pairs(words, *sides, scratch, histogram[group])
+            else:
+                count_keys(words, *sides, levels, np.empty(TILE, dtype=key_type(entries)), histogram[group])
 
         in_parallel(count, len(query))
     return histogram.reshape(len(query), bits + 1, levels)

@@ -39,6 +39,7 @@ class Wanted:
 
     cuts: tuple[Cut, ...]
     ranks: np.ndarray  # (K,) int64
+    r_precision: bool
     ndcg_ranks: np.ndarray  # (M,) int64
     discounts: np.ndarray  # (max ndcg rank + 1,) float64, summed; see closed_forms.discounted_gain_at
     gains: np.ndarray  # (levels,) float64, the gain of an item by its number of shared labels
@@ -51,7 +52,7 @@ class Ranked:
     precision: np.ndarray  # (cuts, Q) average precisions, 0 where there is nothing to divide by
     counted: np.ndarray  # (cuts, Q) probability that there is
     hits: np.ndarray  # (Q, K) relevant items among the first ranks[j]
-    hits_at_r: np.ndarray  # (Q,) relevant items among the first R
+    hits_at_r: np.ndarray  # (Q,) relevant items among the first R; zeros unless r_precision is wanted
     gain: np.ndarray  # (Q, M) discounted cumulative gain at ndcg_ranks[j]
     ideal: np.ndarray  # (Q, M) the same for the best order
 
@@ -142,12 +143,13 @@ def rank_by_rows(query: Collection, database: Collection, histogram: np.ndarray,
     nearer, nearer_relevant, relevant = _counts_before(histogram)
     counters = (nearer.astype(np.uint64) << np.uint64(32)) | nearer_relevant.astype(np.uint64)
     shift = max(1, (levels - 1).bit_length())
-    whole = len(database)
-    cuts = np.array([whole if cut.k is None else min(cut.k, whole) for cut in wanted.cuts], dtype=np.uint64)
+    no_cut = 2**32 - 1
+    cuts = np.array([no_cut if cut.k is None else min(cut.k, no_cut) for cut in wanted.cuts], dtype=np.uint64)
     keep_relevant = np.array([cut.first_k_relevant for cut in wanted.cuts])
     sums, cut_hits = np.zeros((queries, cuts.size)), np.zeros((queries, cuts.size), dtype=np.int64)
     hits_at_r = np.zeros(queries, dtype=np.int64)
-    ranks = np.minimum(wanted.ranks, whole)
+    r = relevant.astype(np.uint64) if wanted.r_precision else np.empty(0, dtype=np.uint64)
+    ranks = np.minimum(wanted.ranks, len(database))
     slots, hits = _slots(ranks), np.zeros((queries, ranks.size), dtype=np.int64)
     gain_slots, gain = _slots(wanted.ndcg_ranks), np.zeros((queries, wanted.ndcg_ranks.size))
     discounts = np.diff(wanted.discounts, prepend=0.0)
@@ -164,11 +166,11 @@ def rank_by_rows(query: Collection, database: Collection, histogram: np.ndarray,
                 shift,
                 np.empty(TILE, dtype=key),
                 counters[group],
-                relevant[group],
                 cuts,
                 keep_relevant,
                 sums[group],
                 cut_hits[group],
+                r[group],
                 hits_at_r[group],
                 slots,
                 hits[group],
@@ -205,9 +207,11 @@ def _slots(ranks: np.ndarray) -> np.ndarray:
 
 def _divide(cut: Cut, total: np.ndarray, hits: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Average precisions from summed precisions; and 1 where the denominator is positive, else 0."""
-    if cut.retrieved:
+    if cut.k is None:
+        denominator = relevant
+    elif cut.retrieved:
         denominator = hits
-    elif cut.k is None or not (cut.capped or cut.first_k_relevant):
+    elif not (cut.capped or cut.first_k_relevant):
         denominator = relevant
     else:
         denominator = np.minimum(relevant, cut.k)

@@ -134,6 +134,7 @@ class Tally:
         self.wanted = Wanted(
             (*(Cut.of(protocol, cut) for cut in cuts), *([FIRST_RELEVANT] if "mrr" in request.plain else [])),
             request.ranks(database),
+            "r_precision" in request.plain,
             np.array([min(rank, database) for rank in request.ndcg_ranks], dtype=np.int64),
             discounts_to(min(last, database)),
             scaled_gains(levels),
