@@ -136,9 +136,7 @@ def count_key_pairs(words, queries, labels, query_labels, pairs, histogram):  # 
                 half = (min(start + PAIR_TILE, high) - start) // 2
                 both = pairs[:half]
                 for i in range(first, last):
-                    _fill_pairs(
-                        words, queries[i], labels, query_labels[i], start, entries, flags[: 2 * half], both
-                    )
+                    _fill_pairs(words, queries[i], labels, query_labels[i], start, entries, flags[: 2 * half], both)
                     table = tables[i - first]
                     for j in range(both.size):
                         table[both[j]] += np.uint16(1)
@@ -300,7 +298,7 @@ def sweep(  # type: ignore[no-untyped-def]
     Args:
         shift: keys hold the level in their lowest `shift` bits; one bit means "shares a label".
         keys: (TILE,) uint16 or uint32, scratch.
-        counters: (Q, bits + 1) uint64, rank * 2^32 + rank among the relevant, reached so far; carried from block to block.
+        counters: (Q, bits + 1) uint64, rank * 2^32 + rank among the relevant, reached so far; kept between blocks.
         cuts, keep_relevant: (C,) uint64 (2^32 - 1: no cut) and bool: the cut keeps relevant items, not positions.
         precision_sums, cut_hits: (Q, C) float64 and int64, added to: precisions at the relevant items within the
             cut, and, where there is a cut, the number of relevant items among the first k positions.

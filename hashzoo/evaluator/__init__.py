@@ -6,7 +6,14 @@ Importing this imports numpy only; the compiled kernels load when the first eval
 from hashzoo.evaluator.protocols import PRESETS, Protocol
 from hashzoo.evaluator.reference import ceiling, floor, label_codes
 from hashzoo.evaluator.scoring import Result, cross_modal, evaluate
-from hashzoo.evaluator.significance import Spread, against_best, bootstrap_interval, holm, over_seeds, randomisation_test
+from hashzoo.evaluator.significance import (
+    Spread,
+    against_best,
+    bootstrap_interval,
+    holm,
+    over_seeds,
+    randomisation_test,
+)
 
 __all__ = [
     "PRESETS",

@@ -79,7 +79,7 @@ def split_ties(histogram: np.ndarray, ties: str) -> tuple[np.ndarray, np.ndarray
 
     Returns:
         n, r: (Q, G) int64, items and relevant items of each group. level: (G,), the shared labels of a group's items.
-        Under "expected" a group is a distance and has no level; else it is one level of a distance, in the rule's order.
+        Under "expected" a group is a distance, without a level; else one level of a distance, in the rule's order.
     """
     levels = histogram.shape[2]
     if ties == "expected":

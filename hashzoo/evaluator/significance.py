@@ -1,6 +1,6 @@
 """Is the difference real? Intervals and tests over queries, and spread over seeds.
 
-All of them take per-query values (`Result.per_query["map"]`), are exactly repeatable from their seed, and use numpy only.
+All of them take per-query values (`Result.per_query["map"]`) and are exactly repeatable from their seed.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ def bootstrap_interval(
 def randomisation_test(a: Any, b: Any, *, permutations: int = 10_000, seed: int = 0) -> float:
     """Two-sided p-value of the paired randomisation test on the difference of two means over the same queries.
 
-    Under the null hypothesis the two systems' values of a query are exchangeable: the sign of each difference is flipped
-    at random, and p is the share of patterns whose mean difference is at least the observed one (Smucker, Allan and
-    Carterette, CIKM 2007). All patterns are enumerated for up to 12 queries; otherwise p = (1 + extreme) / (1 + drawn).
+    Under the null hypothesis the two systems' values of a query are exchangeable: the sign of each difference is
+    flipped at random, and p is the share of patterns whose mean difference is at least the observed one (Smucker,
+    Allan and Carterette, CIKM 2007). All patterns are enumerated for up to 12 queries; otherwise
+    p = (1 + extreme) / (1 + drawn).
 
     Args:
         a, b: (Q,) per-query values of one metric, in the same order of queries.
