@@ -19,7 +19,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 TILE = 4096  # database rows that stay in the first-level cache while a group of queries passes over them
-PAIR_TILE = 8192
+PAIR_TILE = 16384
 PAIR_ROWS = 65535 // (PAIR_TILE // 2) * PAIR_TILE  # rows after which a 16-bit counter of row pairs might be full
 PAIR_QUERIES = 8  # tables of row pairs that stay in the second-level cache
 LOW_HALF = np.uint64(0xFFFFFFFF)

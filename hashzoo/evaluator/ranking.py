@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hashzoo.evaluator.counting import Collection, blocks, in_parallel, key_type
+from hashzoo.evaluator.counting import Collection, blocks, in_parallel, key_type, over_levels
 from hashzoo.evaluator.protocols import Protocol
 
 
@@ -83,7 +83,7 @@ def split_ties(histogram: np.ndarray, ties: str) -> tuple[np.ndarray, np.ndarray
     """
     levels = histogram.shape[2]
     if ties == "expected":
-        n = histogram.sum(axis=2)
+        n = over_levels(histogram)
         return n, n - histogram[:, :, 0], np.empty(0)
     order = np.arange(levels)[::-1] if ties == "optimistic" else np.arange(levels)
     n = np.ascontiguousarray(histogram[:, :, order]).reshape(len(histogram), -1)
@@ -194,7 +194,7 @@ def rank_by_rows(query: Collection, database: Collection, histogram: np.ndarray,
 
 def _counts_before(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(Q, distances) items and relevant items that are nearer than each distance, and (Q,) all the relevant."""
-    n = histogram.sum(axis=2)
+    n = over_levels(histogram)
     r = n - histogram[:, :, 0]
     return np.cumsum(n, axis=1) - n, np.cumsum(r, axis=1) - r, r.sum(axis=1)
 
