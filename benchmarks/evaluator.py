@@ -10,6 +10,7 @@ more threads are wall seconds. `peak_mb` is what our call allocates beyond its i
 usual evaluator gives our "stable" mAP on the timed queries to 1e-9, and its own order lies between our two bounds.
 """
 
+# ruff: noqa: E402 (the number of threads must be set before numpy is imported)
 from __future__ import annotations
 
 import argparse

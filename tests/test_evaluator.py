@@ -581,3 +581,12 @@ def test_one_item_one_bit_one_query():
     result = evaluate([[True]], Codes(np.array([[0]], np.uint8), 1), [[1]], [[1]])
     assert result.map == 1
     assert result.scores["pr_curve_radius"]["precision_macro"] == [0, 1]
+
+
+def test_memory_mapped_inputs(case, tmp_path):
+    query, database, query_labels, database_labels = case
+    np.save(tmp_path / "codes.npy", pack(database).data)
+    np.save(tmp_path / "labels.npy", database_labels)
+    codes = Codes(np.load(tmp_path / "codes.npy", mmap_mode="r"), 12)
+    labels = np.load(tmp_path / "labels.npy", mmap_mode="r")
+    assert evaluate(query, codes, query_labels, labels).scores == evaluate(*case).scores

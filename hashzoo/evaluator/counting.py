@@ -57,9 +57,12 @@ def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUER
         for group in groups:
             task(group)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         for done in [pool.submit(task, group) for group in groups]:
             done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the whole database
 
 
 def over_levels(histogram: np.ndarray) -> np.ndarray:
