@@ -105,11 +105,17 @@ def pack(values: Any, ids: Any = None) -> Codes:
     data = np.empty((rows, -(-bits // 8)), dtype=np.uint8)
     for start in range(0, rows, PACK_ROWS):
         block = array[start : start + PACK_ROWS]
-        if block.dtype.kind == "f" and np.isnan(block).any():
+        # A sum with a NaN is NaN: one cheap pass that clears nearly every block (infinities may raise a false alarm).
+        if block.dtype.kind == "f" and np.isnan(_sum(block)) and np.isnan(block).any():
             row = start + int(np.flatnonzero(np.isnan(block).any(axis=1))[0])
             raise HashzooError(f"row {row} of the codes holds NaN; find out which step made it before packing")
         data[start : start + PACK_ROWS] = np.packbits(block > 0, axis=1, bitorder="little")
     return Codes(data, bits, None if ids is None else np.asarray(ids))
+
+
+def _sum(block: np.ndarray) -> float:
+    with np.errstate(all="ignore"):
+        return float(block.sum())
 
 
 def as_codes(values: Any) -> Codes:

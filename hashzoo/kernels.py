@@ -19,15 +19,22 @@ from numba.core import types
 from numba.extending import intrinsic
 
 TILE = 4096  # database rows that stay in the first-level cache while a group of queries passes over them
+PAIR_TILE = 16384
+PAIR_ROWS = 65535 // (PAIR_TILE // 2) * PAIR_TILE  # rows after which a 16-bit counter of row pairs might be full
+PAIR_QUERIES = 8  # tables of row pairs that stay in the second-level cache
+LOW_HALF = np.uint64(0xFFFFFFFF)
 SUBHISTOGRAM_ENTRIES = 1024  # up to this many counters, four interleaved copies beat waiting for the last store
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`numba.njit`, GIL released, kept on disk for later processes wherever some cache folder can be written."""
+    """`numba.njit`, GIL released, kept on disk for later processes wherever some cache folder can be written.
+
+    The numpy error model leaves out the test for division by zero, without which divisions are not vectorised.
+    """
     try:
-        return numba.njit(function, nogil=True, cache=True)
+        return numba.njit(function, nogil=True, error_model="numpy", cache=True)
     except RuntimeError:  # neither the package nor any user cache folder is writable
-        return numba.njit(function, nogil=True)
+        return numba.njit(function, nogil=True, error_model="numpy")
 
 
 def _popcount(_context: Any, word: Any) -> Any:
@@ -76,6 +83,84 @@ def _fill_keys(words, query, labels, query_labels, levels, start, stop, keys):  
 
 
 @compiled
+def _fill_pairs(words, query, labels, query_labels, start, side, flags, pairs):  # type: ignore[no-untyped-def]
+    """pairs[j] = key of row start + j, times side, plus key of row start + pairs.size + j; keys as for two levels."""
+    middle, stop = start + pairs.size, start + 2 * pairs.size
+    wide = np.uint64(side)
+    q = query[0]
+    left, right = words[0, start:middle], words[0, middle:stop]
+    if labels.shape[0] == 1:
+        left_label, right_label, ql = labels[0, start:middle], labels[0, middle:stop], query_labels[0]
+        for j in range(pairs.size):
+            left_key = popcount(left[j] ^ q) * np.uint64(2) + np.uint64((left_label[j] & ql) != 0)
+            right_key = popcount(right[j] ^ q) * np.uint64(2) + np.uint64((right_label[j] & ql) != 0)
+            pairs[j] = left_key * wide + right_key
+    else:
+        flags[:] = 0
+        for w in range(labels.shape[0]):
+            label, ql = labels[w, start:stop], query_labels[w]
+            if ql:
+                for j in range(flags.size):
+                    flags[j] |= (label[j] & ql) != 0
+        left_flag, right_flag = flags[: pairs.size], flags[pairs.size :]
+        for j in range(pairs.size):
+            left_key = popcount(left[j] ^ q) * np.uint64(2) + np.uint64(left_flag[j])
+            right_key = popcount(right[j] ^ q) * np.uint64(2) + np.uint64(right_flag[j])
+            pairs[j] = left_key * wide + right_key
+    for w in range(1, words.shape[0]):
+        left, right, q = words[w, start:middle], words[w, middle:stop], query[w]
+        for j in range(pairs.size):
+            pairs[j] += (popcount(left[j] ^ q) * wide + popcount(right[j] ^ q)) * np.uint64(2)
+
+
+@compiled
+def count_key_pairs(words, queries, labels, query_labels, pairs, histogram):  # type: ignore[no-untyped-def]
+    """`count_keys` with two levels, for histograms that are short beside the block: one increment counts two rows.
+
+    The keys of a row and of the row half a tile on together index a square table, whose row and column sums are the
+    histogram. The table's 16-bit counters are emptied into the histogram before they can overflow.
+
+    Args:
+        pairs: (PAIR_TILE / 2,) uint16, or uint32 where (2 (bits + 1))^2 passes 65536; scratch.
+        histogram: (Q, 2 (bits + 1)) int64, added to.
+    """
+    entries = histogram.shape[1]
+    tables = np.zeros((PAIR_QUERIES, entries * entries), dtype=np.uint16)
+    columns = np.zeros(entries, dtype=np.uint32)
+    flags = np.zeros(PAIR_TILE, dtype=np.uint8)
+    for low in range(0, words.shape[1], PAIR_ROWS):
+        high = min(low + PAIR_ROWS, words.shape[1])
+        for first in range(0, queries.shape[0], PAIR_QUERIES):
+            last = min(first + PAIR_QUERIES, queries.shape[0])
+            for start in range(low, high - 1, PAIR_TILE):
+                half = (min(start + PAIR_TILE, high) - start) // 2
+                both = pairs[:half]
+                for i in range(first, last):
+                    _fill_pairs(words, queries[i], labels, query_labels[i], start, entries, flags[: 2 * half], both)
+                    table = tables[i - first]
+                    for j in range(both.size):
+                        table[both[j]] += np.uint16(1)
+            for i in range(first, last):
+                table, row = tables[i - first], histogram[i]
+                for a in range(entries):
+                    line = table[a * entries : (a + 1) * entries]
+                    total = np.uint32(0)
+                    for b in range(line.size):
+                        total += np.uint32(line[b])
+                        columns[b] += np.uint32(line[b])
+                    row[a] += total
+                    line[:] = 0
+                for b in range(row.size):
+                    row[b] += columns[b]
+                    columns[b] = 0
+    if words.shape[1] % 2:  # PAIR_ROWS and PAIR_TILE are even: only the very last row can be without a partner
+        key = np.empty(1, dtype=np.uint32)
+        for i in range(queries.shape[0]):
+            _fill_keys(words, queries[i], labels, query_labels[i], 2, words.shape[1] - 1, words.shape[1], key)
+            histogram[i, key[0]] += 1
+
+
+@compiled
 def count_keys(words, queries, labels, query_labels, levels, keys, histogram):  # type: ignore[no-untyped-def]
     """Add a database block to each query's histogram over (distance, level).
 
@@ -110,3 +195,147 @@ def count_keys(words, queries, labels, query_labels, levels, keys, histogram):  
             for j in range(row.size):
                 row[j] += np.int64(a[j] + b[j] + c[j] + d[j])
                 a[j] = b[j] = c[j] = d[j] = np.uint32(0)
+
+
+@compiled
+def _sum_within(values, found, k, relevant_ranks):  # type: ignore[no-untyped-def]
+    """Sum of the values whose rank (or rank among the relevant) is at most k; four chains, always in one order."""
+    shift = np.uint64(0 if relevant_ranks else 32)
+    quarter = values.size // 4
+    v0, v1, f0, f1 = values[:quarter], values[quarter : 2 * quarter], found[:quarter], found[quarter : 2 * quarter]
+    v2, f2 = values[2 * quarter : 3 * quarter], found[2 * quarter : 3 * quarter]
+    v3, f3 = values[3 * quarter :], found[3 * quarter :]
+    a = b = c = d = 0.0
+    if k >= LOW_HALF:
+        for j in range(quarter):
+            a += v0[j]
+            b += v1[j]
+            c += v2[j]
+            d += v3[j]
+        for j in range(quarter, v3.size):
+            d += v3[j]
+    else:
+        for j in range(quarter):
+            a += v0[j] if ((f0[j] >> shift) & LOW_HALF) <= k else 0.0
+            b += v1[j] if ((f1[j] >> shift) & LOW_HALF) <= k else 0.0
+            c += v2[j] if ((f2[j] >> shift) & LOW_HALF) <= k else 0.0
+            d += v3[j] if ((f3[j] >> shift) & LOW_HALF) <= k else 0.0
+        for j in range(quarter, v3.size):
+            d += v3[j] if ((f3[j] >> shift) & LOW_HALF) <= k else 0.0
+    return (a + b) + (c + d)
+
+
+@compiled
+def _find_relevant(keys, counter, found):  # type: ignore[no-untyped-def]
+    """Move the counters over a tile; found[:count] gets what they reach at the relevant items."""
+    one = np.uint64(1)
+    step = one << np.uint64(32)
+    count = np.uint64(0)
+    for j in range(keys.size):
+        key = np.uint64(keys[j])
+        is_relevant = key & one
+        reached = counter[key >> one] + (step | is_relevant)
+        counter[key >> one] = reached
+        found[count] = reached
+        count += is_relevant
+    return np.int64(count)
+
+
+@compiled
+def _find_levels(keys, counter, shift, found, level):  # type: ignore[no-untyped-def]
+    """`_find_relevant` for keys with more than one bit of level; level[:count] gets the levels."""
+    key_shift, level_mask = np.uint64(shift), np.uint64((1 << shift) - 1)
+    step = np.uint64(1) << np.uint64(32)
+    count = np.uint64(0)
+    for j in range(keys.size):
+        key = np.uint64(keys[j])
+        shared = key & level_mask
+        is_relevant = np.uint64(shared != 0)
+        reached = counter[key >> key_shift] + (step | is_relevant)
+        counter[key >> key_shift] = reached
+        found[count] = reached
+        level[count] = shared
+        count += is_relevant
+    return np.int64(count)
+
+
+@compiled
+def _count_within(found, k):  # type: ignore[no-untyped-def]
+    """How many of the ranks are at most k."""
+    within = 0
+    for j in range(found.size):
+        within += (found[j] >> np.uint64(32)) <= k
+    return within
+
+
+@compiled
+def sweep(  # type: ignore[no-untyped-def]
+    words,
+    queries,
+    labels,
+    query_labels,
+    shift,
+    keys,
+    counters,
+    cuts,
+    keep_relevant,
+    precision_sums,
+    cut_hits,
+    relevant,
+    hits_at_r,
+    slots,
+    hits,
+    gain_slots,
+    gains,
+    discounts,
+    discounted,
+):
+    """Rank a database block with ties in row order, and add up what the ranks of its relevant items give.
+
+    No ranking is built: each distance has a counter that starts at the number of nearer items, and an item's rank is
+    what its counter reaches when the rows are swept in order.
+
+    Args:
+        shift: keys hold the level in their lowest `shift` bits; one bit means "shares a label".
+        keys: (TILE,) uint16 or uint32, scratch.
+        counters: (Q, bits + 1) uint64, rank * 2^32 + rank among the relevant, reached so far; kept between blocks.
+        cuts, keep_relevant: (C,) uint64 (2^32 - 1: no cut) and bool: the cut keeps relevant items, not positions.
+        precision_sums, cut_hits: (Q, C) float64 and int64, added to: precisions at the relevant items within the
+            cut, and, where there is a cut, the number of relevant items among the first k positions.
+        relevant, hits_at_r: (Q,) uint64, R, and int64, added to: relevant items among the first R; both empty if not
+            wanted.
+        slots, hits: (longest rank + 1,) unsigned and (Q, K) int64: hits[q, slots[rank]] counts relevant items.
+        gain_slots, gains, discounts, discounted: the same for sums of gains[level] * discounts[rank], float64.
+    """
+    high = np.uint64(32)
+    found, level = np.empty(TILE, dtype=np.uint64), np.empty(TILE, dtype=np.uint16)
+    precision = np.empty(TILE, dtype=np.float64)
+    for start in range(0, words.shape[1], TILE):
+        stop = min(start + TILE, words.shape[1])
+        tile_keys = keys[: stop - start]
+        for i in range(queries.shape[0]):
+            _fill_keys(words, queries[i], labels, query_labels[i], 1 << shift, start, stop, tile_keys)
+            if shift == 1:
+                count = _find_relevant(tile_keys, counters[i], found)
+                level[:count] = 1
+            else:
+                count = _find_levels(tile_keys, counters[i], shift, found, level)
+            reached, values = found[:count], precision[:count]
+            for j in range(values.size):
+                values[j] = np.float64(reached[j] & LOW_HALF) / np.float64(reached[j] >> high)
+            for c in range(cuts.size):
+                precision_sums[i, c] += _sum_within(values, reached, cuts[c], keep_relevant[c])
+                if cuts[c] < LOW_HALF:
+                    cut_hits[i, c] += _count_within(reached, cuts[c])
+            if relevant.size:
+                hits_at_r[i] += _count_within(reached, relevant[i])
+            if slots.size > 1:
+                for j in range(reached.size):
+                    rank = reached[j] >> high
+                    if rank < slots.size:
+                        hits[i, slots[rank]] += 1
+            if gain_slots.size > 1:
+                for j in range(reached.size):
+                    rank = reached[j] >> high
+                    if rank < gain_slots.size:
+                        discounted[i, gain_slots[rank]] += gains[level[j]] * discounts[rank]

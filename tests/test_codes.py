@@ -55,7 +55,7 @@ def test_packing_goes_by_blocks(monkeypatch):
     assert pack(wanted).digest() == whole
     bad = wanted.astype(float)
     bad[7, 2] = np.nan
-    with pytest.raises(HashzooError, match="row 7 .* NaN"):
+    with pytest.raises(HashzooError, match=r"row 7 .* NaN"):
         pack(bad)
 
 

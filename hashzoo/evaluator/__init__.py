@@ -6,5 +6,28 @@ Importing this imports numpy only; the compiled kernels load when the first eval
 from hashzoo.evaluator.protocols import PRESETS, Protocol
 from hashzoo.evaluator.reference import ceiling, floor, label_codes
 from hashzoo.evaluator.scoring import Result, cross_modal, evaluate
+from hashzoo.evaluator.significance import (
+    Spread,
+    against_best,
+    bootstrap_interval,
+    holm,
+    over_seeds,
+    randomisation_test,
+)
 
-__all__ = ["PRESETS", "Protocol", "Result", "ceiling", "cross_modal", "evaluate", "floor", "label_codes"]
+__all__ = [
+    "PRESETS",
+    "Protocol",
+    "Result",
+    "Spread",
+    "against_best",
+    "bootstrap_interval",
+    "ceiling",
+    "cross_modal",
+    "evaluate",
+    "floor",
+    "holm",
+    "label_codes",
+    "over_seeds",
+    "randomisation_test",
+]

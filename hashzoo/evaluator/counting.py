@@ -13,6 +13,7 @@ from hashzoo.evaluator.inputs import LabelSets
 
 BLOCK_ROWS = 1 << 19  # database rows turned into words at a time
 QUERIES_AT_ONCE = 64  # queries that share one trip of a database block through the cache
+PAIR_QUERIES_AT_ONCE = 256  # more where the kernel itself forms such groups and its tables cost more to set up
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class Collection:
         return len(self.labels)
 
     def __getitem__(self, rows: slice) -> Collection:
-        return Collection(self.codes[rows], LabelSets(self.labels.data[rows], self.labels.classes, self.labels.most))
+        return Collection(self.codes[rows], LabelSets(self.labels.data[rows], self.labels.classes))
 
     def words(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, W) and (N, L) uint64, at least one word each."""
@@ -41,7 +42,7 @@ def blocks(database: Collection) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield np.ascontiguousarray(words.T), np.ascontiguousarray(labels.T)
 
 
-def in_parallel(task: Callable[[slice], None], queries: int) -> None:
+def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUERIES_AT_ONCE) -> None:
     """Run `task` on groups of queries, on as many threads as `numba.set_num_threads` or NUMBA_NUM_THREADS allow.
 
     Threads and not a numba parallel loop: its default scheduler aborts the process when two Python threads or a forked
@@ -50,15 +51,26 @@ def in_parallel(task: Callable[[slice], None], queries: int) -> None:
     import numba
 
     threads = numba.get_num_threads()
-    size = max(1, min(QUERIES_AT_ONCE, -(-queries // threads)))
+    size = max(1, min(at_once, -(-queries // threads)))
     groups = [slice(start, start + size) for start in range(0, queries, size)]
     if threads == 1 or len(groups) == 1:
         for group in groups:
             task(group)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         for done in [pool.submit(task, group) for group in groups]:
             done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the whole database
+
+
+def over_levels(histogram: np.ndarray) -> np.ndarray:
+    """(Q, distances): the items at each distance; numpy's own sum is slow over so short an axis."""
+    total = histogram[:, :, 0].copy()
+    for level in range(1, histogram.shape[2]):
+        total += histogram[:, :, level]
+    return total
 
 
 def key_type(entries: int) -> type[np.unsignedinteger]:
@@ -71,16 +83,23 @@ def histograms(query: Collection, database: Collection, bits: int, levels: int) 
 
     With two levels, level 1 means one shared label or more.
     """
-    from hashzoo.kernels import TILE, count_keys
+    from hashzoo.kernels import PAIR_TILE, TILE, count_key_pairs, count_keys
 
-    histogram = np.zeros((len(query), (bits + 1) * levels), dtype=np.int64)
+    entries = (bits + 1) * levels
+    histogram = np.zeros((len(query), entries), dtype=np.int64)
     query_words, query_labels = query.words()
-    key = key_type(histogram.shape[1])
     for words, labels in blocks(database):
+        in_pairs = levels == 2 and entries**2 <= words.shape[1]
 
-        def count(group: slice, words: np.ndarray = words, labels: np.ndarray = labels) -> None:
-            keys = np.empty(TILE, dtype=key)
-            count_keys(words, query_words[group], labels, query_labels[group], levels, keys, histogram[group])
+        def count(
+            group: slice, words: np.ndarray = words, labels: np.ndarray = labels, in_pairs: bool = in_pairs
+        ) -> None:
+            sides = query_words[group], labels, query_labels[group]
+            if in_pairs:
+                scratch = np.empty(PAIR_TILE // 2, dtype=key_type(entries**2))
+                count_key_pairs(words, *sides, scratch, histogram[group])
+            else:
+                count_keys(words, *sides, levels, np.empty(TILE, dtype=key_type(entries)), histogram[group])
 
-        in_parallel(count, len(query))
+        in_parallel(count, len(query), PAIR_QUERIES_AT_ONCE if in_pairs else QUERIES_AT_ONCE)
     return histogram.reshape(len(query), bits + 1, levels)

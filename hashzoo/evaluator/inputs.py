@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hashzoo.codes import PACK_ROWS, Codes, as_codes, as_words, to_numpy
+from hashzoo.codes import PACK_ROWS, Codes, as_codes, to_numpy
 from hashzoo.errors import HashzooError
 
 
@@ -17,10 +17,17 @@ class LabelSets:
 
     data: np.ndarray
     classes: int
-    most: int  # the largest number of labels in one row
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def most(self) -> int:
+        """The largest number of labels in one row."""
+        most = 0
+        for start in range(0, len(self), PACK_ROWS):
+            counts = np.bitwise_count(self.data[start : start + PACK_ROWS])
+            most = max(most, int(counts.sum(axis=1, dtype=np.int64).max()))
+        return most
 
 
 def label_sets(labels: Any, name: str) -> LabelSets:
@@ -37,15 +44,12 @@ def label_sets(labels: Any, name: str) -> LabelSets:
     if not classes:
         raise HashzooError(f"{name} has no class column; give at least one class")
     data = np.empty((rows, -(-classes // 8)), dtype=np.uint8)
-    most = 0
     for start in range(0, rows, PACK_ROWS):
         block = array[start : start + PACK_ROWS]
         if block.dtype.kind != "b" and (block.max() > 1 or block.min() < 0):
             raise HashzooError(f"{name} holds values other than 0 and 1; mark the labels of each row with ones")
-        packed = np.packbits(block.astype(np.bool_, copy=False), axis=1, bitorder="little")
-        data[start : start + PACK_ROWS] = packed
-        most = max(most, int(np.bitwise_count(as_words(packed)).sum(axis=1, dtype=np.int64).max()))
-    return LabelSets(data, classes, most)
+        data[start : start + PACK_ROWS] = np.packbits(block.astype(np.bool_, copy=False), axis=1, bitorder="little")
+    return LabelSets(data, classes)
 
 
 def label_pair(query_labels: Any, database_labels: Any) -> tuple[LabelSets, LabelSets]:

@@ -21,8 +21,8 @@ def floor(
     """The expected mAP of a random ranking of the database: what codes that know nothing score.
 
     Exact for each query from its number R of relevant items among N: without a cut
-    (1/N) (p N + (1 - p) H_N) with p = (R - 1)/(N - 1) and H_N the N-th harmonic number, which is a little
-    above R/N; with a cut the protocol's own expectation over all N! orders.
+    p + (1 - p) H_N / N with p = (R - 1)/(N - 1) and H_N the N-th harmonic number, which is a little above R/N;
+    with a cut the protocol's own expectation over all N! orders.
 
     Args:
         query_labels, database_labels: (Q, C) and (N, C) bool or 0/1 integers.

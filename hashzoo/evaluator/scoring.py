@@ -11,7 +11,7 @@ import numpy as np
 from hashzoo.codes import Codes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import metrics as names
-from hashzoo.evaluator.counting import Collection, histograms
+from hashzoo.evaluator.counting import Collection, histograms, over_levels
 from hashzoo.evaluator.inputs import code_pair, label_pair
 from hashzoo.evaluator.protocols import Protocol, resolve
 from hashzoo.evaluator.ranking import (
@@ -22,6 +22,7 @@ from hashzoo.evaluator.ranking import (
     average_precision,
     discounts_to,
     rank_by_groups,
+    rank_by_rows,
     scaled_gains,
     split_ties,
 )
@@ -80,15 +81,18 @@ def evaluate(
     request = names.parse(names.default_metrics(bits, len(database_sets)) if metrics is None else metrics, bits)
     queries = Collection(query_codes.data, query_sets)
     items = Collection(database_codes.data, database_sets)
-    levels = 1 + min(query_sets.most, database_sets.most) if request.ndcg_ranks else 2
-    levels = max(levels, 2)
+    levels = max(2, 1 + min(query_sets.most(), database_sets.most())) if request.ndcg_ranks else 2
 
     tally = Tally(request, protocol, k, len(items), levels)
     group = max(1, HISTOGRAM_BYTES // (8 * (bits + 1) * levels))
     for start in range(0, len(queries), group):
         part = queries[start : start + group]
         histogram = histograms(part, items, bits, levels)
-        tally.add(histogram, rank_by_groups(histogram, protocol.ties, tally.wanted))
+        if protocol.ties == "stable":
+            ranked = rank_by_rows(part, items, histogram, tally.wanted)
+        else:
+            ranked = rank_by_groups(histogram, protocol.ties, tally.wanted)
+        tally.add(histogram, ranked)
     scores, values = tally.finish()
     return Result(scores["map"], {**scores, "bits": bits}, values if per_query else {})
 
@@ -129,6 +133,7 @@ class Tally:
         self.wanted = Wanted(
             (*(Cut.of(protocol, cut) for cut in cuts), *([FIRST_RELEVANT] if "mrr" in request.plain else [])),
             request.ranks(database),
+            "r_precision" in request.plain,
             np.array([min(rank, database) for rank in request.ndcg_ranks], dtype=np.int64),
             discounts_to(min(last, database)),
             scaled_gains(levels),
@@ -138,7 +143,7 @@ class Tally:
 
     def add(self, histogram: np.ndarray, ranked: Ranked) -> None:
         """Score a group of queries from its (Q, bits + 1, levels) histogram and its ranking."""
-        retrieved = np.cumsum(histogram.sum(axis=2), axis=1)
+        retrieved = np.cumsum(over_levels(histogram), axis=1)
         found = retrieved - np.cumsum(histogram[:, :, 0], axis=1)
         relevant = found[:, -1]
         check_relevant(relevant, self.protocol)
@@ -147,7 +152,7 @@ class Tally:
         self._add_radii(retrieved, found, relevant)
         if "map_bounds" in self.request.plain:
             for ties in ("optimistic", "pessimistic"):
-                two = np.stack([histogram[:, :, 0], histogram[:, :, 1:].sum(axis=2)], axis=2)
+                two = np.stack([histogram[:, :, 0], over_levels(histogram[:, :, 1:])], axis=2)
                 n, r, _ = split_ties(two, ties)
                 value, counted = average_precision(n, r, self.wanted.cuts[0])
                 self._keep(f"map_{ties}", value)
@@ -194,6 +199,10 @@ class Tally:
 
     def _add_radii(self, retrieved: np.ndarray, found: np.ndarray, relevant: np.ndarray) -> None:
         request = self.request
+        if not (
+            request.precision_radii or request.recall_radii or request.f1_radii or "pr_curve_radius" in request.plain
+        ):
+            return
         precision, recall = _ratio(found, retrieved), _ratio(found, relevant[:, None])
         for radius in sorted({*request.precision_radii, *request.recall_radii, *request.f1_radii}):
             if radius in request.precision_radii:
@@ -240,6 +249,8 @@ class Tally:
 
     def _micro(self, scores: dict[str, Any]) -> None:
         """Radius metrics over all (query, item) pairs at once, beside the means over queries."""
+        if "found" not in self.curves:
+            return
         retrieved, found = self.curves["retrieved"], self.curves["found"]
         relevant = found[-1]
         for metric, radii, numerator, denominator in (
