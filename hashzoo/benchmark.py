@@ -21,7 +21,7 @@ from hashzoo.data import Dataset
 from hashzoo.errors import HashzooError
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
-from hashzoo.storage import digest, read_json, write_json
+from hashzoo.storage import digest, read_json, write_arrays, write_json
 from hashzoo.track import Track, evaluator_digest
 
 if TYPE_CHECKING:
@@ -198,7 +198,9 @@ class Plan:
         try:
             result = read_json(path)
             if result["evaluator"] != evaluator_digest():
-                result |= self.track.score(load_codes(folder / "codes.npz"))
+                scores, per_query = self.track.score(load_codes(folder / "codes.npz"))
+                result |= scores
+                write_arrays(folder / "per_query.npz", per_query)
                 write_json(path, result)
             return result | {"reused": True, "run": str(folder)}
         except (HashzooError, KeyError, TypeError):

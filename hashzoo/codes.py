@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import atomic_write
+from hashzoo.storage import read_arrays, write_arrays
 
 MAX_BITS = 4096
 PACK_ROWS = 1 << 16  # rows converted at a time, so that packing needs no second full-size array
@@ -145,28 +143,21 @@ def save_codes(path: Path | str, **named: Codes) -> None:
         arrays[f"{name}.data"] = codes.data
         if codes.ids is not None:
             arrays[f"{name}.ids"] = codes.ids
-    with atomic_write(Path(path)) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for key, array in arrays.items():
-            # ZipInfo without a date means 1980, so that the time of writing leaves no trace.
-            with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
+    write_arrays(Path(path), arrays)
 
 
 def load_codes(path: Path | str) -> dict[str, Codes]:
     """Read what `save_codes` wrote; a missing, damaged or foreign file is an error that names it."""
+    arrays = read_arrays(Path(path))
+    names = [key.removesuffix(".data") for key in arrays if key.endswith(".data")]
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        names = [key.removesuffix(".data") for key in arrays if key.endswith(".data")]
         if not names:
             raise ValueError("it holds no codes")
         return {
             name: Codes(arrays[f"{name}.data"], int(arrays[f"{name}.bits"]), arrays.get(f"{name}.ids"))
             for name in names
         }
-    except FileNotFoundError as error:
-        raise HashzooError(f"{path} does not exist; give the path of a codes file") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, HashzooError) as error:
+    except (ValueError, KeyError, TypeError, HashzooError) as error:
         raise HashzooError(
             f"{path} is not a readable codes file ({error}); delete it and make it again", exit_code=1
         ) from error

@@ -5,6 +5,7 @@ runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
     train.jsonl         one line an epoch
     model.safetensors   the towers
     codes.npz           packed codes of query and database rows, both modalities
+    per_query.npz       average precision of each query, both directions
     result.json         written last: its presence means that the run is complete
     error.txt           instead, when the run failed
 """
@@ -33,7 +34,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.features import Encoded, encode_modality
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.recipe import ROLES, Cell, Recipe
-from hashzoo.storage import StorageError, atomic_write, digest, write_error, write_json
+from hashzoo.storage import StorageError, atomic_write, digest, write_arrays, write_error, write_json
 from hashzoo.track import Track
 from hashzoo.train import Job, Rows
 
@@ -159,7 +160,7 @@ def train_cell(
             bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
         codes, seconds = _fit_and_encode(bench, recipe, cell, folder, watch)
         start = time.perf_counter()
-        scores = bench.track.score(codes)
+        scores, per_query = bench.track.score(codes)
         seconds["evaluate"] = time.perf_counter() - start
     except StorageError:
         raise
@@ -169,6 +170,7 @@ def train_cell(
             file.write(f"{reason}\n\n{traceback.format_exc()}")
         return result | {"status": "failed", "reason": reason}
     save_codes(folder / "codes.npz", **codes)
+    write_arrays(folder / "per_query.npz", per_query)
     result |= {
         "status": "ok",
         **scores,

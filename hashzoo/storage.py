@@ -8,11 +8,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class StorageError(HashzooError):
@@ -74,6 +79,31 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise HashzooError(f"{path} cannot be read as JSON ({error}); delete it and run again", exit_code=1) from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to one .npz file, whole or not at all; equal arrays give equal bytes."""
+    import numpy as np
+
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            # ZipInfo without a date means 1980, so that the time of writing leaves no trace.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                array = arrays[name]
+                np.lib.format.write_array(entry, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read what `write_arrays` wrote; a missing, damaged or foreign file is an error that names it."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise HashzooError(f"{path} does not exist; give the path of a file that hashzoo wrote") from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise HashzooError(f"{path} cannot be read ({error}); delete it and make it again", exit_code=1) from error
 
 
 def write_error(path: Path, error: OSError) -> StorageError:

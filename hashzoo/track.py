@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from hashzoo import zoo
 from hashzoo.codes import Codes
 from hashzoo.errors import HashzooError
-from hashzoo.storage import atomic_write, digest, read_json, write_json
+from hashzoo.storage import digest, read_arrays, read_json, write_arrays, write_json
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset
@@ -67,20 +66,26 @@ class Track:
         readable = "".join(c if c.isalnum() or c in "._-" else "-" for c in self.dataset)
         return f"{readable}-{digest(self.describe())[:8]}"
 
-    def score(self, codes: Mapping[str, Codes]) -> dict[str, Any]:
+    def score(self, codes: Mapping[str, Codes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Metrics of both directions, the random-code floor and the label-oracle ceiling at this code length.
 
         Args:
             codes: "image_query", "image_database", "text_query" and "text_database".
+
+        Returns:
+            What a result holds, as plain JSON, and each query's average precision as "i2t" and "t2i", (Q,) float64.
         """
         from hashzoo.evaluator import evaluate
 
-        scores = {}
+        labels = self.query_labels, self.database_labels
+        scores, per_query = {}, {}
         for direction, (query, database) in DIRECTIONS.items():
             pair = codes[f"{query}_query"], codes[f"{database}_database"]
-            scores[direction] = evaluate(*pair, self.query_labels, self.database_labels, protocol=self.protocol).scores
+            found = evaluate(*pair, *labels, protocol=self.protocol, per_query=True)
+            scores[direction], per_query[direction] = found.scores, found.per_query["map"]
         floor, ceiling = self.limits(codes["image_query"].bits)
-        return {"scores": scores, "floor": floor, "ceiling": ceiling, "evaluator": evaluator_digest()}
+        summary = {"scores": scores, "floor": floor, "ceiling": ceiling, "evaluator": evaluator_digest()}
+        return summary, per_query
 
     def limits(self, bits: int) -> tuple[float, float]:
         """mAP of random codes, exactly, and of codes made from the true labels."""
@@ -95,11 +100,8 @@ class Track:
         """Keep the track beside its runs, so that codes can be scored again without the data set."""
         if (folder / "track.json").exists():
             return
-        query, database = (np.packbits(labels, axis=1) for labels in (self.query_labels, self.database_labels))
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, query=query, database=database)
-        with atomic_write(folder / "labels.npz") as file:
-            file.write(buffer.getvalue())
+        packed = {"query": self.query_labels, "database": self.database_labels}
+        write_arrays(folder / "labels.npz", {name: np.packbits(labels, axis=1) for name, labels in packed.items()})
         write_json(folder / "track.json", {"schema": 1, **self.describe()})
 
     @classmethod
@@ -108,15 +110,13 @@ class Track:
         if not (folder / "track.json").exists():
             raise HashzooError(f"{folder} has no track.json; give a run that lies in a runs folder of hashzoo bench")
         stored = read_json(folder / "track.json")
+        packed = read_arrays(folder / "labels.npz")
         try:
-            with np.load(folder / "labels.npz", allow_pickle=False) as packed:
-                labels = {
-                    name: np.unpackbits(packed[name], axis=1, count=stored["counts"]["labels"]).astype(bool)
-                    for name in ("query", "database")
-                }
+            count = stored["counts"]["labels"]
+            labels = {name: np.unpackbits(packed[name], axis=1, count=count).astype(bool) for name in packed}
             stored.pop("schema")
             return cls(**stored, query_labels=labels["query"], database_labels=labels["database"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise HashzooError(
                 f"the track in {folder} is damaged ({error}); delete the folder and run again", exit_code=1
             ) from error

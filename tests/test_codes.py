@@ -151,7 +151,7 @@ def test_damaged_files_are_named(tmp_path):
         good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :],
     ):
         path.write_bytes(bad)
-        with pytest.raises(HashzooError, match=r"codes\.npz is not a readable codes file"):
+        with pytest.raises(HashzooError, match=r"codes\.npz cannot be read"):
             load_codes(path)
     np.savez(path, weights=np.zeros(3))
     with pytest.raises(HashzooError, match="holds no codes"):

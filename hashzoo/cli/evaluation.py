@@ -24,7 +24,7 @@ def evaluate(
         if not (run / "codes.npz").exists():
             raise HashzooError(f"{run} holds no codes; give the folder of a finished run, as hashzoo train prints it")
         track = Track.load(run.resolve().parent.parent)
-        results.append({"run": str(run), **track.score(load_codes(run / "codes.npz"))})
+        results.append({"run": str(run), **track.score(load_codes(run / "codes.npz"))[0]})
     if json:
         print_json({"schema": 1, "results": results})
         return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from hashzoo.report.table import DIRECTION_NAMES, Row, Table
+from hashzoo.report.table import DIRECTION_NAMES, Column, Row, Table, score
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +27,35 @@ def print_table(table: Table, console: Console) -> None:
     console.print(table.caption, style="dim", highlight=False)
     for note in table.notes:
         console.print(f"! {note}", style="yellow", highlight=False)
+
+
+def print_intervals(
+    table: Table, intervals: Mapping[Column, Mapping[str, tuple[float, float]]], what: str, console: Console
+) -> None:
+    """The interval of every cell, a table a direction."""
+    for direction, name in DIRECTION_NAMES.items():
+        grid = _grid(f"{what}, {name}")
+        grid.add_column("method", no_wrap=True)
+        columns = [(direction, bits) for bits in table.bits]
+        for _, bits in columns:
+            grid.add_column(str(bits), justify="right", no_wrap=True)
+        for row in table.rows:
+            cells = [intervals.get(column, {}).get(row.label) for column in columns]
+            grid.add_row(row.label, *("-".join(map(score, cell)) if cell else "" for cell in cells))
+        console.print(grid)
+
+
+def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console) -> None:
+    """Two rows of one track, column by column (see `significance.compare`)."""
+    grid = _grid(f"mAP of {a} and {b} on {compared['track']['dataset']}")
+    for column in ("direction", "bits", a, b, "difference", "interval", "p"):
+        grid.add_column(column, justify="left" if column == "direction" else "right", no_wrap=True)
+    for row in compared["rows"]:
+        low, high = row["interval"]
+        difference, interval = f"{row['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"
+        name, bits = DIRECTION_NAMES[row["direction"]], str(row["bits"])
+        grid.add_row(name, bits, score(row["a"]), score(row["b"]), difference, interval, f"{row['p']:.4f}")
+    console.print(grid)
 
 
 def markdown(table: Table) -> str:
@@ -59,12 +89,9 @@ def latex(table: Table) -> str:
 
 
 def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
-    from rich import box
-    from rich.table import Table as RichTable
     from rich.text import Text
 
-    title = table.title if len(directions) > 1 else f"{table.title}, {DIRECTION_NAMES[directions[0]]}"
-    grid = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = _grid(table.title if len(directions) > 1 else f"{table.title}, {DIRECTION_NAMES[directions[0]]}")
     grid.add_column("method", no_wrap=True)
     for direction in directions:
         for position, bits in enumerate(table.bits):
@@ -79,6 +106,13 @@ def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
     for row in table.limits:
         grid.add_row(row.label, *(row.cells[c] for c in columns), "", style="dim")
     return grid
+
+
+def _grid(title: str) -> RichTable:
+    from rich import box
+    from rich.table import Table as RichTable
+
+    return RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _md_line(cells: list[str]) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from hashzoo.storage import canonical_json
 
 DIRECTION_NAMES = {"i2t": "image to text", "t2i": "text to image"}
 FAILED = "failed"
+Column = tuple[str, int]  # direction and code length
 
 
 @dataclass(frozen=True)
@@ -19,9 +18,9 @@ class Row:
     """One line of a table: cells by (direction, bits), as text; `best` are the columns in which it leads."""
 
     label: str
-    cells: dict[tuple[str, int], str]
+    cells: dict[Column, str]
     seconds: str = ""
-    best: frozenset[tuple[str, int]] = frozenset()
+    best: frozenset[Column] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -38,38 +37,45 @@ class Table:
     limits: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
 
-    def columns(self) -> list[tuple[str, int]]:
+    def with_note(self, note: str) -> Table:
+        return replace(self, notes=(*self.notes, note))
+
+    def columns(self) -> list[Column]:
         return [(direction, bits) for direction in DIRECTION_NAMES for bits in self.bits]
 
 
-def make_table(bench: dict[str, Any]) -> Table:
-    """The table of one track, from what `bench` or `collect` give."""
+def make_table(bench: dict[str, Any], winners: Mapping[Column, frozenset[str]] | None = None) -> Table:
+    """The table of one track.
+
+    Args:
+        bench: what `bench` or `collect` give.
+        winners: labels of the rows to mark in each column; the highest mean when None.
+    """
     track, results = bench["track"], bench["results"]
     bits = tuple(sorted({result["bits"] for result in results}))
-    pairs = {_pair(result) for result in results}
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for result in results:
-        groups[canonical_json([result["method"], result["encoders"], result["settings"]])].append(result)
-    means = {name: _means(group) for name, group in groups.items()}
+        groups[label_of(result, results)].append(result)
+    means = {label: _means(group) for label, group in groups.items()}
+    if winners is None:
+        winners = _highest(means)
     rows = []
-    for name, group in groups.items():
-        cells, best = {}, set()
+    for label, group in groups.items():
+        cells = {}
         for column in ((direction, n) for direction in DIRECTION_NAMES for n in bits):
-            values = means[name].get(column)
+            values = means[label].get(column)
             if values is None:
                 cells[column] = FAILED if any(r["bits"] == column[1] for r in group) else ""
                 continue
             cells[column] = score(statistics.fmean(values))
             if len(values) > 1:
                 cells[column] += f"±{score(statistics.stdev(values))}"
-            top = max(statistics.fmean(m[column]) for m in means.values() if column in m)
-            if score(statistics.fmean(values)) == score(top):
-                best.add(column)
         seconds = [r["seconds"]["train"] for r in group if r["status"] == "ok"]
         spent = f"{statistics.fmean(seconds):.1f}" if seconds else ""
-        rows.append(Row(_label(group[0], len(pairs) > 1), cells, spent, frozenset(best)))
+        best = frozenset(column for column in cells if label in winners.get(column, ()))
+        rows.append(Row(label, cells, spent, best))
     return Table(
-        _title(track, pairs),
+        _title(track, results),
         _caption(track, {result["seed"] for result in results}),
         bits,
         tuple(rows),
@@ -78,13 +84,33 @@ def make_table(bench: dict[str, Any]) -> Table:
     )
 
 
+def label_of(result: dict[str, Any], results: Iterable[dict[str, Any]]) -> str:
+    """What a row is called: the method, and its encoders where the table has several pairs, and changed settings."""
+    label = result["method"] + ("*" if result.get("random_weights") else "")
+    if len({_pair(other) for other in results}) > 1:
+        label += f" {_pair(result)}"
+    return " ".join([label, *(f"{name}={value}" for name, value in result["settings"].items())])
+
+
+def _highest(means: Mapping[str, Mapping[Column, list[float]]]) -> dict[Column, frozenset[str]]:
+    """The rows whose mean is the highest of its column, to the digits that are printed."""
+    printed: dict[Column, dict[str, str]] = defaultdict(dict)
+    for label, columns in means.items():
+        for column, values in columns.items():
+            printed[column][label] = score(statistics.fmean(values))
+    return {
+        column: frozenset(label for label, text in rows.items() if text == max(rows.values(), key=float))
+        for column, rows in printed.items()
+    }
+
+
 def score(value: float) -> str:
     """Three digits without the zero before the point, as papers of this field print mAP."""
     return f"{value:.3f}".removeprefix("0") if value < 1 else "1.000"
 
 
-def _means(group: Iterable[dict[str, Any]]) -> dict[tuple[str, int], list[float]]:
-    values: dict[tuple[str, int], list[float]] = defaultdict(list)
+def _means(group: Iterable[dict[str, Any]]) -> dict[Column, list[float]]:
+    values: dict[Column, list[float]] = defaultdict(list)
     for result in group:
         for direction in DIRECTION_NAMES if result["status"] == "ok" else ():
             values[direction, result["bits"]].append(result["scores"][direction]["map"])
@@ -115,7 +141,8 @@ def _notes(results: list[dict[str, Any]]) -> Iterable[str]:
         yield "* an encoder of this row has random weights, because that was asked for"
 
 
-def _title(track: dict[str, Any], pairs: set[str]) -> str:
+def _title(track: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    pairs = {_pair(result) for result in results}
     encoders = f", {next(iter(pairs))}" if len(pairs) == 1 else ""
     return f"mAP on {track['dataset']}{encoders}"
 
@@ -127,13 +154,6 @@ def _caption(track: dict[str, Any], seeds: set[int]) -> str:
         f"{counts['query']:,} queries, {counts['database']:,} database rows, {counts['train']:,} training rows, "
         f"{counts['labels']} labels; whole ranking, ties by exact expectation{spread}; track {track['id']}"
     )
-
-
-def _label(result: dict[str, Any], with_pair: bool) -> str:
-    label = result["method"] + ("*" if result.get("random_weights") else "")
-    if with_pair:
-        label += f" {_pair(result)}"
-    return " ".join([label, *(f"{name}={value}" for name, value in result["settings"].items())])
 
 
 def _pair(result: dict[str, Any]) -> str:

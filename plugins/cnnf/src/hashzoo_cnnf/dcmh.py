@@ -29,22 +29,23 @@ class DcmhTrainer(Trainer):
             line from `lr` (10^-1.5 there) to 10^-6.
         lr: learning rate of the heads.
         encoder_lr: of encoders that are trained along; the paper has one rate for all.
-        gamma: weight of the quantisation.
-        eta: weight of the bit balance.
+        gamma: weight of the quantisation, 1 in the paper.
+        eta: weight of the bit balance, 1 in the paper. Adam does not bear it: the balance looks at all rows, the
+            step at one batch, and the codes swing.
         balanced_pairs: similar and dissimilar pairs weigh alike in the likelihood; not in the paper, which
             does worse where few pairs are similar.
     """
 
     def __init__(
         self,
-        epochs: int = 30,
+        epochs: int = 25,
         batch: int = 128,
         optimiser: str = "adamw",
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         encoder_lr: float = 1e-5,
         weight_decay: float = 1e-4,
-        gamma: float = 1.0,
-        eta: float = 1.0,
+        gamma: float = 5.0,
+        eta: float = 0.001,
         balanced_pairs: bool = True,
     ):
         if optimiser not in ("adamw", "sgd"):

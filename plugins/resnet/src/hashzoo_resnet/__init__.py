@@ -20,6 +20,7 @@ def hashzoo_methods() -> list[Method]:
             trainer="scahn",
             image_head="hashzoo_resnet.head:MultiLevelHead",
             text_head="hashzoo_resnet.head:MultiLevelHead",
+            settings={"image_head.hidden": 512, "text_head.hidden": 512},
             image_outputs=("stage1", "stage2", "stage3"),
             summary="the ResNet baseline: SCAHN on the stages of a ResNet, or on pooled features",
             paper="Wang et al., SCAHN, Neurocomputing 2020",

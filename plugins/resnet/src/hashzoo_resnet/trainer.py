@@ -27,22 +27,22 @@ class ScahnTrainer(Trainer):
         batch: rows a step.
         lr: AdamW's learning rate of the heads, with cosine decay (the paper: SGD from 10^-1.1, 500 epochs).
         encoder_lr: of encoders that are trained along.
-        intra: weight of the intra-modal likelihood (the paper's lambda).
-        pairwise: weight of the pairs inside the batch (the paper's gamma).
-        quantisation: weight of the quantisation (the paper's beta).
+        intra: weight of the intra-modal likelihood (the paper's lambda, 1 there).
+        pairwise: weight of the pairs inside the batch (the paper's gamma, 0.01).
+        quantisation: weight of the quantisation (the paper's beta, 2 there).
         balanced_pairs: similar and dissimilar pairs weigh alike; departs from the paper.
     """
 
     def __init__(
         self,
-        epochs: int = 30,
+        epochs: int = 20,
         batch: int = 128,
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         encoder_lr: float = 1e-5,
         weight_decay: float = 1e-4,
-        intra: float = 1.0,
+        intra: float = 0.3,
         pairwise: float = 0.01,
-        quantisation: float = 2.0,
+        quantisation: float = 0.2,
         balanced_pairs: bool = True,
     ):
         self.epochs, self.batch, self.lr = epochs, batch, lr

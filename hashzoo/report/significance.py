@@ -1,0 +1,87 @@
+"""Which differences in a table are real: intervals and tests over the queries of each run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hashzoo.errors import HashzooError, did_you_mean
+from hashzoo.evaluator import against_best, bootstrap_interval, randomisation_test
+from hashzoo.report.table import DIRECTION_NAMES, Column, label_of
+from hashzoo.storage import read_arrays
+
+LEVEL = 0.05
+TEST = f"paired randomisation test over queries, Holm-corrected, {LEVEL:.0%} level"
+TEST_OF_TWO = "paired randomisation test over queries, two-sided"
+INTERVAL = "95 % bootstrap interval over queries"
+
+
+def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.ndarray]]:
+    """Average precision of each query, (Q,), by column and row label; the mean over the seeds of a row.
+
+    A run without per_query.npz is left out.
+    """
+    found: dict[Column, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+    results = list(results)
+    for result in results:
+        path = Path(result["run"]) / "per_query.npz"
+        if result["status"] != "ok" or not path.exists():
+            continue
+        values = read_arrays(path)
+        for direction in DIRECTION_NAMES:
+            found[direction, result["bits"]][label_of(result, results)].append(values[direction])
+    return {column: {row: np.mean(v, axis=0) for row, v in rows.items()} for column, rows in found.items()}
+
+
+def as_good_as_best(values: Mapping[Column, Mapping[str, np.ndarray]]) -> dict[Column, frozenset[str]]:
+    """The best row of each column, and all rows that are not significantly worse (see TEST)."""
+    winners = {}
+    for column, rows in values.items():
+        best, p_values = against_best(rows)
+        winners[column] = frozenset({best, *(row for row, p in p_values.items() if p >= LEVEL)})
+    return winners
+
+
+def intervals(values: Mapping[Column, Mapping[str, np.ndarray]]) -> dict[Column, dict[str, tuple[float, float]]]:
+    """The bootstrap interval of each cell's mAP (see INTERVAL)."""
+    return {column: {row: bootstrap_interval(array) for row, array in rows.items()} for column, rows in values.items()}
+
+
+def compare(tracks: list[dict[str, Any]], a: str, b: str) -> list[dict[str, Any]]:
+    """Two rows of a table, column by column: means, their difference with its interval, and p (see TEST_OF_TWO).
+
+    Args:
+        tracks: what `collect` gives; those that lack one of the two rows are left out.
+        a, b: labels of rows as the table prints them, such as "soda" and "dcmh".
+
+    Returns:
+        {"track": {...}, "rows": [{"direction", "bits", "a", "b", "difference", "interval", "p"}, ...]} for each track.
+    """
+    compared = []
+    for item in tracks:
+        rows = [
+            {
+                "direction": direction,
+                "bits": bits,
+                "a": float(found[a].mean()),
+                "b": float(found[b].mean()),
+                "difference": float((found[a] - found[b]).mean()),
+                "interval": list(bootstrap_interval(found[a] - found[b])),
+                "p": randomisation_test(found[a], found[b]),
+            }
+            for (direction, bits), found in sorted(per_query(item["results"]).items())
+            if a in found and b in found
+        ]
+        if rows:
+            compared.append({"track": item["track"], "rows": rows})
+    if compared:
+        return compared
+    labels = {label_of(result, item["results"]) for item in tracks for result in item["results"]}
+    for name in (a, b):
+        if name not in labels:
+            raise HashzooError(f"no row is called '{name}'{did_you_mean(name, labels)}")
+    raise HashzooError(f"{a} and {b} have no track and code length in common; run both at the same --bits")

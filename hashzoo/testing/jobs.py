@@ -1,0 +1,96 @@
+"""A job without a data set: features that follow from labels, with noise."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hashzoo.model import HashHead, Tower, Towers
+from hashzoo.train import Job, Rows
+
+
+@dataclass
+class ToyJob:
+    """A job and what a test wants to know about it.
+
+    Attributes:
+        job: hand it to `Trainer.fit`.
+        image, text: (n, width) float32 features of the training rows.
+        labels: (n, C) bool.
+        lines: what the trainer has logged, a dict a call.
+    """
+
+    job: Job
+    image: np.ndarray
+    text: np.ndarray
+    labels: np.ndarray
+    lines: list[dict[str, Any]]
+
+
+def toy_job(
+    bits: int = 16,
+    rows: int = 200,
+    classes: int = 6,
+    widths: dict[str, dict[str, int]] | None = None,
+    head: Callable[..., nn.Module] = HashHead,
+    loss: nn.Module | None = None,
+    seed: int = 0,
+) -> ToyJob:
+    """Training rows with 1 to 3 labels each; features are a random linear map of the labels, plus noise.
+
+    Args:
+        bits: code length.
+        rows, classes: size of the label matrix.
+        widths: of the named outputs of each modality; 24 and 16 pooled features by default.
+        head: called as head(widths=..., bits=...) for both modalities.
+        loss: the recipe's loss, where the trainer wants one.
+        seed: of data, initialisation and order.
+    """
+    rng = np.random.default_rng(seed)
+    widths = widths or {"image": {"pooled": 24}, "text": {"pooled": 16}}
+    labels = np.zeros((rows, classes), dtype=bool)
+    for row in labels:
+        row[rng.choice(classes, size=rng.integers(1, 4), replace=False)] = True
+    features = {}
+    for role, outputs in widths.items():
+        clean = labels @ rng.normal(size=(classes, sum(outputs.values())))
+        features[role] = (clean + 0.3 * rng.normal(size=clean.shape)).astype(np.float32)
+    generator = torch.Generator().manual_seed(seed)
+
+    def tower(role: str) -> Tower:
+        made = Tower(head(widths=widths[role], bits=bits), widths[role])
+        made.standardise(torch.from_numpy(features[role]))
+        return made
+
+    def towers() -> Towers:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            return Towers(tower("image"), tower("text"))
+
+    lines: list[dict[str, Any]] = []
+    job = Job(
+        train=Rows(features["image"], features["text"], labels, torch.device("cpu")),
+        bits=bits,
+        classes=tuple(f"class_{number}" for number in range(classes)),
+        widths=widths,
+        loss=loss,
+        device=torch.device("cpu"),
+        generator=generator,
+        towers=towers,
+        text_inputs=lambda strings: _text_features(strings, sum(widths["text"].values())),
+        log=lambda **line: lines.append(line),
+    )
+    return ToyJob(job, features["image"], features["text"], labels, lines)
+
+
+def _text_features(strings: Sequence[str], width: int) -> Tensor:
+    """Features of strings that differ for different strings, and are the same in every process."""
+    seeds = [int.from_bytes(hashlib.sha256(string.encode()).digest()[:8], "little") for string in strings]
+    rows = [np.random.default_rng(seed).normal(size=width).astype(np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(rows))
