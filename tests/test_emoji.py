@@ -451,8 +451,8 @@ def test_the_real_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     data.verify()
     assert len(data) == 4102
     assert len(set(data.emoji)) == 1386
-    assert len(data.classes) == 51
-    assert 1.8 < data.labels.sum(axis=1).mean() < 1.9
+    assert len(data.classes) == 50
+    assert 1.9 < data.labels.sum(axis=1).mean() < 2.1
     assert 0.2 < len(data.splits.query) / len(data) < 0.3
     assert not set(data.concepts[data.splits.query]) & set(data.concepts[data.splits.database])
     assert data.labels[data.splits.query].any(axis=0).all()
