@@ -339,3 +339,25 @@ def sweep(  # type: ignore[no-untyped-def]
                     rank = reached[j] >> high
                     if rank < gain_slots.size:
                         discounted[i, gain_slots[rank]] += gains[level[j]] * discounts[rank]
+
+
+@compiled
+def sum_levels(histogram, gains, items, relevant, gain):  # type: ignore[no-untyped-def]
+    """Items, relevant items and summed gain at each distance.
+
+    Args:
+        histogram: (Q, distances, levels) int64.
+        gains: (levels,) float64.
+        items, relevant, gain: (Q, distances) int64, int64 and float64, written.
+    """
+    for q in range(histogram.shape[0]):
+        for d in range(histogram.shape[1]):
+            row = histogram[q, d]
+            good = 0
+            total = 0.0
+            for level in range(1, row.size):
+                good += row[level]
+                total += row[level] * gains[level]
+            items[q, d] = row[0] + good
+            relevant[q, d] = good
+            gain[q, d] = total

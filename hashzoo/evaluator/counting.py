@@ -65,14 +65,6 @@ def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUER
         pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the whole database
 
 
-def over_levels(histogram: np.ndarray) -> np.ndarray:
-    """(Q, distances): the items at each distance; numpy's own sum is slow over so short an axis."""
-    total = histogram[:, :, 0].copy()
-    for level in range(1, histogram.shape[2]):
-        total += histogram[:, :, level]
-    return total
-
-
 def key_type(entries: int) -> type[np.unsignedinteger]:
     """The narrowest key that numbers this many histogram entries."""
     return np.uint16 if entries <= 1 << 16 else np.uint32
