@@ -88,7 +88,7 @@ def histograms(query: Collection, database: Collection, bits: int, levels: int) 
         ) -> None:
             sides = query_words[group], labels, query_labels[group]
             if in_pairs:
-                scratch = np.empty(PAIR_TILE // 2, dtype=key_type(entries**2))
+                scratch = np.empty(PAIR_TILE, dtype=key_type(entries**2))
                 count_key_pairs(words, *sides, scratch, histogram[group])
             else:
                 count_keys(words, *sides, levels, np.empty(TILE, dtype=key_type(entries)), histogram[group])
