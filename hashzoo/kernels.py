@@ -1,4 +1,4 @@
-"""Compiled Hamming kernels over packed words. Importing this module imports numba; nothing else in hashzoo does.
+"""Compiled Hamming kernels over packed words. Importing this module imports numba: import it where a kernel is needed.
 
 Shapes: codes are word-major, `words` (W, n) uint64 for the database and (Q, W) for queries; labels are bit sets,
 (L, n) and (Q, L) uint64. Every kernel releases the GIL, so threads run them side by side on distinct queries; a

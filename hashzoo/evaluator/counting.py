@@ -51,7 +51,9 @@ def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUER
     import numba
 
     threads = numba.get_num_threads()
-    size = max(1, min(at_once, -(-queries // threads)))
+    rounds = -(-queries // (threads * at_once))
+    size = -(-queries // (threads * rounds))  # equal shares, so that no thread waits for another's last group
+    size += size % 2  # kernels may take queries two at a time
     groups = [slice(start, start + size) for start in range(0, queries, size)]
     if threads == 1 or len(groups) == 1:
         for group in groups:

@@ -144,7 +144,6 @@ class Tally:
         """Score a group of queries from its counts and its ranking."""
         retrieved, found = np.cumsum(counts.n, axis=1), np.cumsum(counts.r, axis=1)
         relevant = found[:, -1]
-        check_relevant(relevant, self.protocol)
         self._keep("relevant", relevant.astype(np.float64))
         self._add_ranks(ranked, relevant)
         self._add_radii(retrieved, found, relevant)
@@ -223,6 +222,7 @@ class Tally:
         """The scores, and the per-query values."""
         values = {name: np.concatenate(parts) for name, parts in self.values.items()}
         relevant = values.pop("relevant")
+        check_relevant(relevant, self.protocol)
         counted = self._counted(relevant)
         weights = {name: values.pop(name) for name in list(values) if name.endswith(" counted")}
         scores: dict[str, Any] = {}
