@@ -1,4 +1,4 @@
-"""Compiled Hamming kernels over packed words. Importing this module imports numba; nothing else in hashzoo does.
+"""Compiled Hamming kernels over packed words. Importing this module imports numba: import it where a kernel is needed.
 
 Shapes: codes are word-major, `words` (W, n) uint64 for the database and (Q, W) for queries; labels are bit sets,
 (L, n) and (Q, L) uint64. Every kernel releases the GIL, so threads run them side by side on distinct queries; a
@@ -19,9 +19,9 @@ from numba.core import types
 from numba.extending import intrinsic
 
 TILE = 4096  # database rows that stay in the first-level cache while a group of queries passes over them
-PAIR_TILE = 16384
-PAIR_ROWS = 65535 // (PAIR_TILE // 2) * PAIR_TILE  # rows after which a 16-bit counter of row pairs might be full
-PAIR_QUERIES = 8  # tables of row pairs that stay in the second-level cache
+PAIR_TILE = 8192
+PAIR_ROWS = 65535  # rows after which a 16-bit counter might be full
+PAIR_TABLES = 8  # tables that stay in the second-level cache
 LOW_HALF = np.uint64(0xFFFFFFFF)
 SUBHISTOGRAM_ENTRIES = 1024  # up to this many counters, four interleaved copies beat waiting for the last store
 
@@ -83,81 +83,90 @@ def _fill_keys(words, query, labels, query_labels, levels, start, stop, keys):  
 
 
 @compiled
-def _fill_pairs(words, query, labels, query_labels, start, side, flags, pairs):  # type: ignore[no-untyped-def]
-    """pairs[j] = key of row start + j, times side, plus key of row start + pairs.size + j; keys as for two levels."""
-    middle, stop = start + pairs.size, start + 2 * pairs.size
-    wide = np.uint64(side)
-    q = query[0]
-    left, right = words[0, start:middle], words[0, middle:stop]
+def _fill_pairs(words, a, b, labels, a_labels, b_labels, start, side, flags, pairs):  # type: ignore[no-untyped-def]
+    """pairs[j] = side * (key of row start + j for query a) + (its key for query b); keys as for two levels."""
+    stop = start + pairs.size
+    wide, two = np.uint64(side), np.uint64(2)
+    word, qa, qb = words[0, start:stop], a[0], b[0]
     if labels.shape[0] == 1:
-        left_label, right_label, ql = labels[0, start:middle], labels[0, middle:stop], query_labels[0]
+        label, la, lb = labels[0, start:stop], a_labels[0], b_labels[0]
         for j in range(pairs.size):
-            left_key = popcount(left[j] ^ q) * np.uint64(2) + np.uint64((left_label[j] & ql) != 0)
-            right_key = popcount(right[j] ^ q) * np.uint64(2) + np.uint64((right_label[j] & ql) != 0)
-            pairs[j] = left_key * wide + right_key
+            a_key = popcount(word[j] ^ qa) * two + np.uint64((label[j] & la) != 0)
+            b_key = popcount(word[j] ^ qb) * two + np.uint64((label[j] & lb) != 0)
+            pairs[j] = a_key * wide + b_key
     else:
-        flags[:] = 0
+        a_flags, b_flags = flags[0, : pairs.size], flags[1, : pairs.size]
+        a_flags[:] = 0
+        b_flags[:] = 0
         for w in range(labels.shape[0]):
-            label, ql = labels[w, start:stop], query_labels[w]
-            if ql:
-                for j in range(flags.size):
-                    flags[j] |= (label[j] & ql) != 0
-        left_flag, right_flag = flags[: pairs.size], flags[pairs.size :]
+            label, la, lb = labels[w, start:stop], a_labels[w], b_labels[w]
+            if la | lb:
+                for j in range(pairs.size):
+                    a_flags[j] |= (label[j] & la) != 0
+                    b_flags[j] |= (label[j] & lb) != 0
         for j in range(pairs.size):
-            left_key = popcount(left[j] ^ q) * np.uint64(2) + np.uint64(left_flag[j])
-            right_key = popcount(right[j] ^ q) * np.uint64(2) + np.uint64(right_flag[j])
-            pairs[j] = left_key * wide + right_key
+            a_key = popcount(word[j] ^ qa) * two + np.uint64(a_flags[j])
+            b_key = popcount(word[j] ^ qb) * two + np.uint64(b_flags[j])
+            pairs[j] = a_key * wide + b_key
     for w in range(1, words.shape[0]):
-        left, right, q = words[w, start:middle], words[w, middle:stop], query[w]
+        word, qa, qb = words[w, start:stop], a[w], b[w]
         for j in range(pairs.size):
-            pairs[j] += (popcount(left[j] ^ q) * wide + popcount(right[j] ^ q)) * np.uint64(2)
+            pairs[j] += (popcount(word[j] ^ qa) * wide + popcount(word[j] ^ qb)) * two
 
 
 @compiled
 def count_key_pairs(words, queries, labels, query_labels, pairs, histogram):  # type: ignore[no-untyped-def]
-    """`count_keys` with two levels, for histograms that are short beside the block: one increment counts two rows.
+    """`count_keys` with two levels, for histograms that are short beside the block: one increment serves two queries.
 
-    The keys of a row and of the row half a tile on together index a square table, whose row and column sums are the
-    histogram. The table's 16-bit counters are emptied into the histogram before they can overflow.
+    The keys of a row for two queries index a square table, whose row and column sums are their histograms. The table's
+    16-bit counters are emptied into the histograms before they can overflow.
 
     Args:
-        pairs: (PAIR_TILE / 2,) uint16, or uint32 where (2 (bits + 1))^2 passes 65536; scratch.
+        pairs: (PAIR_TILE,) uint16, or uint32 where (2 (bits + 1))^2 passes 65536; scratch.
         histogram: (Q, 2 (bits + 1)) int64, added to.
     """
     entries = histogram.shape[1]
-    tables = np.zeros((PAIR_QUERIES, entries * entries), dtype=np.uint16)
+    tables = np.zeros((PAIR_TABLES, entries * entries), dtype=np.uint16)
     columns = np.zeros(entries, dtype=np.uint32)
-    flags = np.zeros(PAIR_TILE, dtype=np.uint8)
+    flags = np.empty((2, PAIR_TILE), dtype=np.uint8)
     for low in range(0, words.shape[1], PAIR_ROWS):
         high = min(low + PAIR_ROWS, words.shape[1])
-        for first in range(0, queries.shape[0], PAIR_QUERIES):
-            last = min(first + PAIR_QUERIES, queries.shape[0])
-            for start in range(low, high - 1, PAIR_TILE):
-                half = (min(start + PAIR_TILE, high) - start) // 2
-                both = pairs[:half]
-                for i in range(first, last):
-                    _fill_pairs(words, queries[i], labels, query_labels[i], start, entries, flags[: 2 * half], both)
-                    table = tables[i - first]
+        for first in range(0, queries.shape[0], 2 * PAIR_TABLES):
+            last = min(first + 2 * PAIR_TABLES, queries.shape[0])
+            for start in range(low, high, PAIR_TILE):
+                both = pairs[: min(PAIR_TILE, high - start)]
+                for a in range(first, last, 2):
+                    b = min(a + 1, last - 1)  # a query left over is its own partner
+                    _fill_pairs(
+                        words,
+                        queries[a],
+                        queries[b],
+                        labels,
+                        query_labels[a],
+                        query_labels[b],
+                        start,
+                        entries,
+                        flags,
+                        both,
+                    )
+                    table = tables[(a - first) // 2]
                     for j in range(both.size):
                         table[both[j]] += np.uint16(1)
-            for i in range(first, last):
-                table, row = tables[i - first], histogram[i]
-                for a in range(entries):
-                    line = table[a * entries : (a + 1) * entries]
+            for a in range(first, last, 2):
+                table, a_row = tables[(a - first) // 2], histogram[a]
+                for i in range(entries):
+                    line = table[i * entries : (i + 1) * entries]
                     total = np.uint32(0)
-                    for b in range(line.size):
-                        total += np.uint32(line[b])
-                        columns[b] += np.uint32(line[b])
-                    row[a] += total
+                    for j in range(line.size):
+                        total += np.uint32(line[j])
+                        columns[j] += np.uint32(line[j])
+                    a_row[i] += total
                     line[:] = 0
-                for b in range(row.size):
-                    row[b] += columns[b]
-                    columns[b] = 0
-    if words.shape[1] % 2:  # PAIR_ROWS and PAIR_TILE are even: only the very last row can be without a partner
-        key = np.empty(1, dtype=np.uint32)
-        for i in range(queries.shape[0]):
-            _fill_keys(words, queries[i], labels, query_labels[i], 2, words.shape[1] - 1, words.shape[1], key)
-            histogram[i, key[0]] += 1
+                if a + 1 < last:
+                    b_row = histogram[a + 1]
+                    for j in range(b_row.size):
+                        b_row[j] += columns[j]
+                columns[:] = 0
 
 
 @compiled
@@ -339,3 +348,25 @@ def sweep(  # type: ignore[no-untyped-def]
                     rank = reached[j] >> high
                     if rank < gain_slots.size:
                         discounted[i, gain_slots[rank]] += gains[level[j]] * discounts[rank]
+
+
+@compiled
+def sum_levels(histogram, gains, items, relevant, gain):  # type: ignore[no-untyped-def]
+    """Items, relevant items and summed gain at each distance.
+
+    Args:
+        histogram: (Q, distances, levels) int64.
+        gains: (levels,) float64.
+        items, relevant, gain: (Q, distances) int64, int64 and float64, written.
+    """
+    for q in range(histogram.shape[0]):
+        for d in range(histogram.shape[1]):
+            row = histogram[q, d]
+            good = 0
+            total = 0.0
+            for level in range(1, row.size):
+                good += row[level]
+                total += row[level] * gains[level]
+            items[q, d] = row[0] + good
+            relevant[q, d] = good
+            gain[q, d] = total

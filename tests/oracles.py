@@ -5,6 +5,26 @@ import math
 
 import numpy as np
 
+TIES = ("expected", "stable", "optimistic", "pessimistic")
+RULES = [
+    {"k_rule": "top_k_positions", "denominator": "min(R,k)"},
+    {"k_rule": "top_k_positions", "denominator": "retrieved"},
+    {"k_rule": "top_k_positions", "denominator": "R"},
+    {"k_rule": "first_k_relevant"},
+]
+
+
+def noisy_case():
+    """60 queries and 500 items whose 12-bit codes know something of their 7 labels: many ties."""
+    rng = np.random.default_rng(11)
+    query_labels, database_labels = rng.random((60, 7)) < 0.25, rng.random((500, 7)) < 0.25
+    plane = rng.standard_normal((7, 12))
+
+    def noisy(labels):
+        return labels @ plane + 1.5 * rng.standard_normal((len(labels), 12)) > 0
+
+    return noisy(query_labels), noisy(database_labels), query_labels, database_labels
+
 
 def hamming(query, database):
     return [int(np.sum(np.asarray(query) != row)) for row in np.asarray(database)]

@@ -40,12 +40,12 @@ def test_histograms_of_any_width(bits, classes):
 
 
 @pytest.mark.parametrize(("bits", "classes"), [(1, 3), (5, 70), (64, 5), (70, 5), (127, 65), (130, 2)])
-def test_counting_rows_in_pairs_changes_nothing(bits, classes):
+def test_counting_queries_in_pairs_changes_nothing(bits, classes):
     rows = (2 * bits + 2) ** 2 + 1
-    query, query_labels, queries = collection(2, bits, classes, seed=1)
+    query, query_labels, queries = collection(3, bits, classes, seed=1)
     database, database_labels, items = collection(rows, bits, classes, seed=2)
     got = counting.histograms(queries, items, bits, 2)
-    for q in range(2):
+    for q in range(3):
         wanted = plain_histogram(query[q : q + 1], query_labels[q : q + 1], database, database_labels, 2)
         np.testing.assert_array_equal(got[q], wanted[0])
 

@@ -134,33 +134,34 @@ def average_precision(n, r, k, first_k_relevant, retrieved, capped, value, count
         wanted = min(k, relevant)
         items = hits = 0
         total = 0.0
+        cut_open = False  # the cut leaves open how many relevant items to divide by
         for g in range(n.shape[1]):
             size, good = n[q, g], r[q, g]
-            if first_k_relevant:
-                if hits + good > wanted:
-                    total += _sum_until_relevant(items, hits, size, good, wanted - hits)
-                    break
-                total += _group_sum(items, hits, size, good, size)
-            else:
-                if items + size > k:
-                    if retrieved:
-                        value[q], counted[q] = _mean_precision_of_hits(total, items, hits, size, good, k - items)
-                        hits = -1
-                        break
+            if first_k_relevant and hits + good > wanted:
+                total += _sum_until_relevant(items, hits, size, good, wanted - hits)
+                break
+            if not first_k_relevant and items + size > k:
+                cut_open = retrieved
+                if cut_open:
+                    value[q], counted[q] = _mean_precision_of_hits(total, items, hits, size, good, k - items)
+                else:
                     total += _group_sum(items, hits, size, good, k - items)
-                    break
-                total += _group_sum(items, hits, size, good, size)
+                break
+            total += _group_sum(items, hits, size, good, size)
             items += size
             hits += good
-            if hits == wanted if first_k_relevant else items == k:
+            if (hits == wanted) if first_k_relevant else (items == k):
                 break
-        if first_k_relevant or (capped and not retrieved):
-            value[q] = total / wanted
-        elif not retrieved:
-            value[q] = total / relevant
-        elif hits > 0:
-            value[q] = total / hits
-        elif hits == 0:
+        if cut_open:
+            continue
+        denominator = relevant
+        if first_k_relevant or capped:
+            denominator = wanted
+        elif retrieved:
+            denominator = hits
+        if denominator:
+            value[q] = total / denominator
+        else:
             counted[q] = 0.0
 
 

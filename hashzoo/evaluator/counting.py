@@ -51,7 +51,9 @@ def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUER
     import numba
 
     threads = numba.get_num_threads()
-    size = max(1, min(at_once, -(-queries // threads)))
+    rounds = -(-queries // (threads * at_once))
+    size = -(-queries // (threads * rounds))  # equal shares, so that no thread waits for another's last group
+    size += size % 2  # kernels may take queries two at a time
     groups = [slice(start, start + size) for start in range(0, queries, size)]
     if threads == 1 or len(groups) == 1:
         for group in groups:
@@ -63,14 +65,6 @@ def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUER
             done.result()
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the whole database
-
-
-def over_levels(histogram: np.ndarray) -> np.ndarray:
-    """(Q, distances): the items at each distance; numpy's own sum is slow over so short an axis."""
-    total = histogram[:, :, 0].copy()
-    for level in range(1, histogram.shape[2]):
-        total += histogram[:, :, level]
-    return total
 
 
 def key_type(entries: int) -> type[np.unsignedinteger]:
@@ -96,7 +90,7 @@ def histograms(query: Collection, database: Collection, bits: int, levels: int) 
         ) -> None:
             sides = query_words[group], labels, query_labels[group]
             if in_pairs:
-                scratch = np.empty(PAIR_TILE // 2, dtype=key_type(entries**2))
+                scratch = np.empty(PAIR_TILE, dtype=key_type(entries**2))
                 count_key_pairs(words, *sides, scratch, histogram[group])
             else:
                 count_keys(words, *sides, levels, np.empty(TILE, dtype=key_type(entries)), histogram[group])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hashzoo.codes import PACK_ROWS, Codes, as_codes, to_numpy
+from hashzoo.codes import PACK_ROWS, Codes, as_codes, pack_rows, to_numpy
 from hashzoo.errors import HashzooError
 
 
@@ -48,7 +48,7 @@ def label_sets(labels: Any, name: str) -> LabelSets:
         block = array[start : start + PACK_ROWS]
         if block.dtype.kind != "b" and (block.max() > 1 or block.min() < 0):
             raise HashzooError(f"{name} holds values other than 0 and 1; mark the labels of each row with ones")
-        data[start : start + PACK_ROWS] = np.packbits(block.astype(np.bool_, copy=False), axis=1, bitorder="little")
+        data[start : start + PACK_ROWS] = pack_rows(block.astype(np.bool_, copy=False))
     return LabelSets(data, classes)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hashzoo.evaluator.counting import Collection, blocks, in_parallel, key_type, over_levels
+from hashzoo.evaluator.counting import Collection, blocks, in_parallel, key_type
 from hashzoo.evaluator.protocols import Protocol
 
 
@@ -42,7 +42,6 @@ class Wanted:
     r_precision: bool
     ndcg_ranks: np.ndarray  # (M,) int64
     discounts: np.ndarray  # (max ndcg rank + 1,) float64, summed; see closed_forms.discounted_gain_at
-    gains: np.ndarray  # (levels,) float64, the gain of an item by its number of shared labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,24 +70,39 @@ def scaled_gains(levels: int) -> np.ndarray:
     return np.exp2(exponent) - np.exp2(-(levels - 1.0))
 
 
-def split_ties(histogram: np.ndarray, ties: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The tie groups that a rule for ties leaves.
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """What one pass over the database found for each query: how many items lie at each distance."""
 
-    Args:
-        histogram: (Q, distances, levels) int64.
+    histogram: np.ndarray  # (Q, distances, levels) int64, by number of shared labels
+    gains: np.ndarray  # (levels,) float64
+    n: np.ndarray  # (Q, distances) int64, all items
+    r: np.ndarray  # (Q, distances) int64, relevant items
+    gain: np.ndarray  # (Q, distances) float64, summed gain
 
-    Returns:
-        n, r: (Q, G) int64, items and relevant items of each group. level: (G,), the shared labels of a group's items.
-        Under "expected" a group is a distance, without a level; else one level of a distance, in the rule's order.
+    @classmethod
+    def of(cls, histogram: np.ndarray) -> Counts:
+        """The counts of a (Q, distances, levels) histogram."""
+        from hashzoo.kernels import sum_levels
+
+        gains, shape = scaled_gains(histogram.shape[2]), histogram.shape[:2]
+        n, r, gain = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64), np.empty(shape)
+        sum_levels(histogram, gains, n, r, gain)
+        return cls(histogram, gains, n, r, gain)
+
+
+def split_ties(n: np.ndarray, r: np.ndarray, ties: str) -> tuple[np.ndarray, np.ndarray]:
+    """(Q, G) items and relevant items of the groups whose inner order a rule leaves open or does not matter.
+
+    Under "expected" a group is a distance; else the relevant and the other items of a distance are two groups.
     """
-    levels = histogram.shape[2]
     if ties == "expected":
-        n = over_levels(histogram)
-        return n, n - histogram[:, :, 0], np.empty(0)
-    order = np.arange(levels)[::-1] if ties == "optimistic" else np.arange(levels)
-    n = np.ascontiguousarray(histogram[:, :, order]).reshape(len(histogram), -1)
-    level = np.tile(order, histogram.shape[1])
-    return n, n * (level > 0), level
+        return n, r
+    first = 0 if ties == "optimistic" else 1
+    items, relevant = np.empty((*n.shape, 2), dtype=np.int64), np.zeros((*n.shape, 2), dtype=np.int64)
+    items[:, :, first] = relevant[:, :, first] = r
+    items[:, :, 1 - first] = n - r
+    return items.reshape(len(n), -1), relevant.reshape(len(n), -1)
 
 
 def average_precision(n: np.ndarray, r: np.ndarray, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
@@ -101,47 +115,59 @@ def average_precision(n: np.ndarray, r: np.ndarray, cut: Cut) -> tuple[np.ndarra
     return value, counted
 
 
-def ideal_gain(histogram: np.ndarray, wanted: Wanted) -> np.ndarray:
+def ideal_gain(counts: Counts, wanted: Wanted) -> np.ndarray:
     """(Q, M) discounted gain of the items in order of shared labels."""
     from hashzoo.evaluator import closed_forms
 
-    ideal = np.zeros((len(histogram), wanted.ndcg_ranks.size))
+    ideal = np.zeros((len(counts.n), wanted.ndcg_ranks.size))
     if ideal.size:
-        n = np.ascontiguousarray(histogram.sum(axis=1)[:, ::-1])
-        closed_forms.discounted_gain_at(n, n * wanted.gains[::-1], wanted.discounts, wanted.ndcg_ranks, ideal)
+        n = np.ascontiguousarray(counts.histogram.sum(axis=1)[:, ::-1])
+        closed_forms.discounted_gain_at(n, n * counts.gains[::-1], wanted.discounts, wanted.ndcg_ranks, ideal)
     return ideal
 
 
-def rank_by_groups(histogram: np.ndarray, ties: str, wanted: Wanted) -> Ranked:
+def expected_gain(counts: Counts, ties: str, wanted: Wanted) -> np.ndarray:
+    """(Q, M) discounted gain; unless ties are "expected", those with most (or fewest) shared labels stand first."""
+    from hashzoo.evaluator import closed_forms
+
+    discounted = np.zeros((len(counts.n), wanted.ndcg_ranks.size))
+    if discounted.size:
+        n, gain = counts.n, counts.gain
+        if ties != "expected":
+            order = slice(None, None, -1 if ties == "optimistic" else 1)
+            n = np.ascontiguousarray(counts.histogram[:, :, order])
+            gain = (n * counts.gains[order]).reshape(len(n), -1)
+            n = n.reshape(len(n), -1)
+        closed_forms.discounted_gain_at(n, gain, wanted.discounts, wanted.ndcg_ranks, discounted)
+    return discounted
+
+
+def rank_by_groups(counts: Counts, ties: str, wanted: Wanted) -> Ranked:
     """Everything wanted, as the expectation over the orders that the rule for ties leaves open."""
     from hashzoo.evaluator import closed_forms
 
-    n, r, level = split_ties(histogram, ties)
-    queries = len(n)
+    n, r = split_ties(counts.n, counts.r, ties)
     values = [average_precision(n, r, cut) for cut in wanted.cuts]
-    hits, hits_at_r = np.empty((queries, wanted.ranks.size)), np.empty(queries)
+    hits, hits_at_r = np.empty((len(n), wanted.ranks.size)), np.empty(len(n))
     closed_forms.hits_at(n, r, wanted.ranks, hits, hits_at_r)
-    gain = np.zeros((queries, wanted.ndcg_ranks.size))
-    if gain.size:
-        summed = histogram @ wanted.gains if ties == "expected" else n * wanted.gains[level]
-        closed_forms.discounted_gain_at(n, summed, wanted.discounts, wanted.ndcg_ranks, gain)
     return Ranked(
-        np.array([value for value, _ in values]).reshape(len(values), queries),
-        np.array([counted for _, counted in values]).reshape(len(values), queries),
+        np.array([value for value, _ in values]),
+        np.array([counted for _, counted in values]),
         hits,
         hits_at_r,
-        gain,
-        ideal_gain(histogram, wanted),
+        expected_gain(counts, ties, wanted),
+        ideal_gain(counts, wanted),
     )
 
 
-def rank_by_rows(query: Collection, database: Collection, histogram: np.ndarray, wanted: Wanted) -> Ranked:
+def rank_by_rows(query: Collection, database: Collection, counts: Counts, wanted: Wanted) -> Ranked:
     """Everything wanted, with the items at one distance in the order of their rows."""
     from hashzoo.kernels import TILE, sweep
 
-    queries, distances, levels = histogram.shape
-    nearer, nearer_relevant, relevant = _counts_before(histogram)
+    queries, distances, levels = counts.histogram.shape
+    nearer, nearer_relevant = np.cumsum(counts.n, axis=1) - counts.n, np.cumsum(counts.r, axis=1) - counts.r
     counters = (nearer.astype(np.uint64) << np.uint64(32)) | nearer_relevant.astype(np.uint64)
+    relevant = counts.r.sum(axis=1)
     shift = max(1, (levels - 1).bit_length())
     no_cut = 2**32 - 1
     cuts = np.array([no_cut if cut.k is None else min(cut.k, no_cut) for cut in wanted.cuts], dtype=np.uint64)
@@ -175,7 +201,7 @@ def rank_by_rows(query: Collection, database: Collection, histogram: np.ndarray,
                 slots,
                 hits[group],
                 gain_slots,
-                wanted.gains,
+                counts.gains,
                 discounts,
                 gain[group],
             )
@@ -188,15 +214,8 @@ def rank_by_rows(query: Collection, database: Collection, histogram: np.ndarray,
         np.cumsum(hits, axis=1).astype(np.float64),
         hits_at_r.astype(np.float64),
         np.cumsum(gain, axis=1),
-        ideal_gain(histogram, wanted),
+        ideal_gain(counts, wanted),
     )
-
-
-def _counts_before(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(Q, distances) items and relevant items that are nearer than each distance, and (Q,) all the relevant."""
-    n = over_levels(histogram)
-    r = n - histogram[:, :, 0]
-    return np.cumsum(n, axis=1) - n, np.cumsum(r, axis=1) - r, r.sum(axis=1)
 
 
 def _slots(ranks: np.ndarray) -> np.ndarray:

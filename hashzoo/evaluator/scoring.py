@@ -11,11 +11,12 @@ import numpy as np
 from hashzoo.codes import Codes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import metrics as names
-from hashzoo.evaluator.counting import Collection, histograms, over_levels
+from hashzoo.evaluator.counting import Collection, histograms
 from hashzoo.evaluator.inputs import code_pair, label_pair
 from hashzoo.evaluator.protocols import Protocol, resolve
 from hashzoo.evaluator.ranking import (
     FIRST_RELEVANT,
+    Counts,
     Cut,
     Ranked,
     Wanted,
@@ -23,7 +24,6 @@ from hashzoo.evaluator.ranking import (
     discounts_to,
     rank_by_groups,
     rank_by_rows,
-    scaled_gains,
     split_ties,
 )
 
@@ -83,16 +83,16 @@ def evaluate(
     items = Collection(database_codes.data, database_sets)
     levels = max(2, 1 + min(query_sets.most(), database_sets.most())) if request.ndcg_ranks else 2
 
-    tally = Tally(request, protocol, k, len(items), levels)
+    tally = Tally(request, protocol, k, len(items))
     group = max(1, HISTOGRAM_BYTES // (8 * (bits + 1) * levels))
     for start in range(0, len(queries), group):
         part = queries[start : start + group]
-        histogram = histograms(part, items, bits, levels)
+        counts = Counts.of(histograms(part, items, bits, levels))
         if protocol.ties == "stable":
-            ranked = rank_by_rows(part, items, histogram, tally.wanted)
+            ranked = rank_by_rows(part, items, counts, tally.wanted)
         else:
-            ranked = rank_by_groups(histogram, protocol.ties, tally.wanted)
-        tally.add(histogram, ranked)
+            ranked = rank_by_groups(counts, protocol.ties, tally.wanted)
+        tally.add(counts, ranked)
     scores, values = tally.finish()
     return Result(scores["map"], {**scores, "bits": bits}, values if per_query else {})
 
@@ -126,7 +126,7 @@ def cross_modal(
 class Tally:
     """Per-query values of group after group of queries, and their means at the end."""
 
-    def __init__(self, request: names.Request, protocol: Protocol, k: int | None, database: int, levels: int):
+    def __init__(self, request: names.Request, protocol: Protocol, k: int | None, database: int):
         self.request, self.protocol, self.k, self.database = request, protocol, k, database
         cuts = [k, *request.map_cuts]
         last = max(request.ndcg_ranks, default=0)
@@ -136,25 +136,20 @@ class Tally:
             "r_precision" in request.plain,
             np.array([min(rank, database) for rank in request.ndcg_ranks], dtype=np.int64),
             discounts_to(min(last, database)),
-            scaled_gains(levels),
         )
         self.values: dict[str, list[np.ndarray]] = {}
         self.curves: dict[str, np.ndarray] = {}
 
-    def add(self, histogram: np.ndarray, ranked: Ranked) -> None:
-        """Score a group of queries from its (Q, bits + 1, levels) histogram and its ranking."""
-        retrieved = np.cumsum(over_levels(histogram), axis=1)
-        found = retrieved - np.cumsum(histogram[:, :, 0], axis=1)
+    def add(self, counts: Counts, ranked: Ranked) -> None:
+        """Score a group of queries from its counts and its ranking."""
+        retrieved, found = np.cumsum(counts.n, axis=1), np.cumsum(counts.r, axis=1)
         relevant = found[:, -1]
-        check_relevant(relevant, self.protocol)
         self._keep("relevant", relevant.astype(np.float64))
         self._add_ranks(ranked, relevant)
         self._add_radii(retrieved, found, relevant)
         if "map_bounds" in self.request.plain:
             for ties in ("optimistic", "pessimistic"):
-                two = np.stack([histogram[:, :, 0], over_levels(histogram[:, :, 1:])], axis=2)
-                n, r, _ = split_ties(two, ties)
-                value, counted = average_precision(n, r, self.wanted.cuts[0])
+                value, counted = average_precision(*split_ties(counts.n, counts.r, ties), self.wanted.cuts[0])
                 self._keep(f"map_{ties}", value)
                 self._keep(f"map_{ties} counted", counted)
         if "floor" in self.request.plain:
@@ -227,6 +222,7 @@ class Tally:
         """The scores, and the per-query values."""
         values = {name: np.concatenate(parts) for name, parts in self.values.items()}
         relevant = values.pop("relevant")
+        check_relevant(relevant, self.protocol)
         counted = self._counted(relevant)
         weights = {name: values.pop(name) for name in list(values) if name.endswith(" counted")}
         scores: dict[str, Any] = {}
