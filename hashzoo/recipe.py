@@ -44,11 +44,22 @@ class Section:
     settings: Mapping[str, Value]
 
     def build(self, *arguments: Any, **given: Any) -> Any:
-        """Call the constructor; a setting that it refuses with ValueError is the user's to correct."""
+        """Call the constructor; a setting that it refuses with ValueError is the user's to correct.
+
+        Anything else that it raises is the fault of its plugin.
+        """
         try:
             return self.target(*arguments, **given, **plain(self.settings))
         except ValueError as error:
             raise HashzooError(f"{self.target.__name__} refuses its settings: {error}") from error
+        except HashzooError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise HashzooError(
+                f"plugin '{self.plugin.name}' ({self.plugin.origin}): {self.target.__name__} cannot be built: "
+                f"{type(error).__name__}: {' '.join(str(error).split())}",
+                exit_code=1,
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -83,8 +94,15 @@ class Recipe:
         _, _, argument = self.encoders[role].partition(":")
         given = {"modality": role} if "modality" in inspect.signature(section.target).parameters else {}
         encoder = section.build(*([argument] if argument else []), **given)
-        if encoder.modality != role:
-            raise HashzooError(f"'{self.encoders[role]}' encodes {encoder.modality}s, not {role}s; write IMAGE+TEXT")
+        modality = getattr(encoder, "modality", None)
+        if modality not in ROLES:
+            raise HashzooError(
+                f"plugin '{section.plugin.name}' ({section.plugin.origin}): {section.target.__name__} does not say "
+                f"what it encodes; its `modality` must be image or text",
+                exit_code=1,
+            )
+        if modality != role:
+            raise HashzooError(f"'{self.encoders[role]}' encodes {modality}s, not {role}s; write IMAGE+TEXT")
         return encoder
 
 
@@ -114,6 +132,8 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
         owner, path = targets[section]
         target = resolve_target(owner, path)
         given = GIVEN.get(section, ())
+        if section in ROLES and ":" in encoders[section]:
+            given = (*given, _first_argument(target, encoders[section]))
         known = keywords(target, given)
         recipe = {key: value for key, value in method.settings.items() if not key.endswith(".frozen")}
         if section in ROLES and encoders[section] != getattr(method, section):
@@ -170,7 +190,19 @@ def pair_of(spec: str, method: Method, zoo: Zoo) -> dict[str, str]:
     target = resolve_target(owner, part.target)
     if "modality" in inspect.signature(target).parameters:
         return {"image": spec, "text": spec}
-    return LITE | {target.modality: spec}
+    modality = getattr(target, "modality", None)
+    if modality not in ROLES:
+        raise HashzooError(f"'{spec}' does not say whether it encodes images or texts; write IMAGE+TEXT")
+    return LITE | {modality: spec}
+
+
+def _first_argument(target: Any, encoder: str) -> str:
+    """The keyword that takes what follows the colon of an encoder's name; it is no setting beside."""
+    names = [name for name in inspect.signature(target).parameters if name != "modality"]
+    if not names:
+        base, _, argument = encoder.partition(":")
+        raise HashzooError(f"encoder '{base}' takes nothing after a colon; leave out ':{argument}'")
+    return names[0]
 
 
 def _frozen(role: str, method: Method, assignments: Iterable[Assignment]) -> Value:
