@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hashzoo import zoo
 from hashzoo.codes import load_codes
 from hashzoo.data import Dataset
-from hashzoo.errors import HashzooError
+from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
 from hashzoo.storage import digest, read_json, write_json
@@ -94,7 +94,6 @@ def bench(
     specs = parse_encoders(encoders, known)
     data = open_dataset(dataset, assignments)
     track = Track.of(data)
-    track.save(Path(runs) / track.id)
 
     cells = [Cell(method, spec, n, seed) for spec in specs for method in methods for n in bits for seed in seeds]
     plan = Plan(known, data, track, Path(runs), cells, assignments, device, threads or available_threads())
@@ -140,7 +139,7 @@ class Plan:
         folder = run.folder_of(self.runs, self.track, cell, dict(recipe.encoders), key)
         reused = None if fresh else self._reuse(folder)
         if reused is not None and reused["key"] == key:
-            return reused
+            return reused | {"settings": run.typed_settings(description)}
         result = run.train_cell(self._workbench, recipe, cell, folder, description, self.request(cell), watch)
         return result | {"reused": False, "run": str(folder)}
 
@@ -169,7 +168,10 @@ class Plan:
 
     @functools.cached_property
     def _workbench(self) -> Workbench:
-        """What all cells share; every encoder is constructed now, so that all missing weights are told at once."""
+        """What all cells share; every encoder is built now, so that all missing weights are told at once.
+
+        The first thing is written here, when nothing asked for can be refused any more.
+        """
         import torch
 
         from hashzoo.encoders.base import MissingWeights
@@ -188,6 +190,7 @@ class Plan:
                     missing[error.encoder] = error
         if missing:
             raise MissingWeights.joined(list(missing.values()))
+        self.track.save(self.runs / self.track.id)
         return workbench
 
     def _reuse(self, folder: Path) -> dict[str, Any] | None:
@@ -210,8 +213,12 @@ def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
     target, settings = dataset_class(name, assignments)
     try:
         return target(**settings)
+    except HashzooError:
+        raise
     except ValueError as error:
         raise HashzooError(f"data set '{name}' refuses its settings: {error}") from error
+    except Exception as error:
+        raise HashzooError(f"data set '{name}' cannot be opened: {one_line(error)}", exit_code=1) from error
 
 
 def dataset_class(name: str, assignments: Iterable[Assignment] = ()) -> tuple[type[Dataset], dict[str, Any]]:

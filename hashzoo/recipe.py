@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hashzoo.errors import HashzooError, did_you_mean
+from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import Method
 from hashzoo.settings import SECTIONS, Assignment, Value, convert, keywords, plain, resolve
+from hashzoo.storage import canonical_json
 from hashzoo.zoo import Plugin, Zoo, resolve_target
 
 ROLES = ("image", "text")
@@ -57,7 +58,7 @@ class Section:
         except (Exception, SystemExit) as error:
             raise HashzooError(
                 f"plugin '{self.plugin.name}' ({self.plugin.origin}): {self.target.__name__} cannot be built: "
-                f"{type(error).__name__}: {' '.join(str(error).split())}",
+                f"{one_line(error)}",
                 exit_code=1,
             ) from error
 
@@ -140,7 +141,9 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
             # The recipe's settings of an encoder are for the encoder that it names.
             recipe = {key: value for key, value in recipe.items() if not key.startswith(f"{section}.")}
         usable = [a for a in mine if a.section == section and a.key != "frozen" and (a.method or a.key in known)]
-        sections[section] = Section(target, owner, resolve(section, target, recipe, usable, given))
+        settings = resolve(section, target, recipe, usable, given)
+        _check_storable(section, owner, settings)
+        sections[section] = Section(target, owner, settings)
     return Recipe(method, plugin, dict(encoders), sections, {role: _frozen(role, method, mine) for role in ROLES})
 
 
@@ -194,6 +197,19 @@ def pair_of(spec: str, method: Method, zoo: Zoo) -> dict[str, str]:
     if modality not in ROLES:
         raise HashzooError(f"'{spec}' does not say whether it encodes images or texts; write IMAGE+TEXT")
     return LITE | {modality: spec}
+
+
+def _check_storable(section: str, owner: Plugin, settings: Mapping[str, Value]) -> None:
+    """Settings are part of a run's key: each must be a value that JSON has."""
+    for name, value in settings.items():
+        try:
+            canonical_json(value.value)
+        except (TypeError, ValueError) as error:
+            raise HashzooError(
+                f"plugin '{owner.name}' ({owner.origin}): the {value.origin} of {section}.{name} is {value.value!r}, "
+                f"which cannot be written as JSON; settings are numbers, words, true, false, none and lists of them",
+                exit_code=1,
+            ) from error
 
 
 def _first_argument(target: Any, encoder: str) -> str:

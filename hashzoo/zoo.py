@@ -23,7 +23,7 @@ from typing import Any
 
 import pluggy
 
-from hashzoo.errors import HashzooError, did_you_mean
+from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import API, GROUP, Hooks, Method, Part
 from hashzoo.storage import digest
 
@@ -153,8 +153,7 @@ def resolve_target(plugin: Plugin, target: str) -> Any:
         raise
     except (Exception, SystemExit) as error:
         raise HashzooError(
-            f"plugin '{plugin.name}' ({plugin.origin}) names {target}, which cannot be imported: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}",
+            f"plugin '{plugin.name}' ({plugin.origin}) names {target}, which cannot be imported: {one_line(error)}",
             exit_code=1,
         ) from error
     return found
@@ -190,7 +189,7 @@ def _load_entry(entry: metadata.EntryPoint, reserved: set[tuple[str, str]]) -> P
         with contextlib.redirect_stdout(sys.stderr):
             module = entry.load()
         if not isinstance(module, ModuleType):
-            raise TypeError(f"its entry point {entry.value} is no module; write {entry.name} = \"{entry.module}\"")
+            raise TypeError(f'its entry point {entry.value} is no module; write {entry.name} = "{entry.module}"')
     except (Exception, SystemExit) as error:
         return Plugin(entry.name, distribution, version, "broken", _describe(error))
     return _admit(entry.name, distribution, version, module, reserved)
@@ -273,8 +272,9 @@ def _check_offer(hook: str, offer: Offer) -> None:
 
 
 def _describe(error: BaseException) -> str:
+    """Our own checks raise ValueError and TypeError with a sentence; of any other error the kind is told too."""
     text = " ".join(str(error).split())
-    return text if type(error) in (ValueError, TypeError) and text else f"{type(error).__name__}: {text}"
+    return text if type(error) in (ValueError, TypeError) and text else one_line(error)
 
 
 def _listed(variable: str) -> set[str]:

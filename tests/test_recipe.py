@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import HERE
+from helpers import HERE
 
 from hashzoo import zoo
 from hashzoo.errors import HashzooError
@@ -122,7 +122,9 @@ def test_what_follows_the_colon_is_the_first_argument(tiny):
 
 def test_a_value_that_a_constructor_refuses_is_one_sentence(tiny):
     recipe = recipe_of("toy", "image_head.activation=relu")
-    with pytest.raises(HashzooError, match="HashHead refuses its settings: activation is tanh or none, not 'relu'") as e:
+    with pytest.raises(
+        HashzooError, match="HashHead refuses its settings: activation is tanh or none, not 'relu'"
+    ) as e:
         recipe.sections["image_head"].build(widths={"pooled": 4}, bits=8)
     assert e.value.exit_code == 2
 
@@ -130,7 +132,9 @@ def test_a_value_that_a_constructor_refuses_is_one_sentence(tiny):
 def test_a_constructor_that_breaks_is_its_plugins_fault(tiny):
     tiny.install(HERE / "plugins_working" / "faulty")
     recipe = recipe_of("toy", encoders={"image": "breaks", "text": "bow"})
-    with pytest.raises(HashzooError, match=r"plugin 'faulty' .* Breaks cannot be built: KeyError: 'no such layer'") as e:
+    with pytest.raises(
+        HashzooError, match=r"plugin 'faulty' .* Breaks cannot be built: KeyError: 'no such layer'"
+    ) as e:
         recipe.encoder("image")
     assert e.value.exit_code == 1
 

@@ -83,7 +83,9 @@ def test_defaults_then_recipe_then_user():
 
 
 def test_a_setting_that_the_recipe_invents_is_the_plugins_fault():
-    with pytest.raises(HashzooError, match=r"the method sets trainer.epoch, which Part does not have.*epochs") as refused:
+    with pytest.raises(
+        HashzooError, match=r"the method sets trainer.epoch, which Part does not have.*epochs"
+    ) as refused:
         resolve("trainer", Part, {"trainer.epoch": 1}, [])
     assert refused.value.exit_code == 1
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, SMALL, forget
+from helpers import HERE, SMALL, forget
 
 from hashzoo import builtin, plugin, zoo
 from hashzoo.errors import HashzooError
@@ -96,7 +96,9 @@ def test_plugins_is_content_when_all_are_in_order(tiny, command, monkeypatch):
 def test_asking_for_a_broken_plugin_gives_its_reason(tiny, sentence):
     tiny.install(BROKEN / "missing_dependency")
     said = sentence("bench", "--method", "missing_dependency", "--dataset", "scenes")
-    assert said.startswith("hashzoo: no method is called 'missing_dependency'; the plugin 'missing_dependency' is broken")
+    assert said.startswith(
+        "hashzoo: no method is called 'missing_dependency'; the plugin 'missing_dependency' is broken"
+    )
     assert "a_package_that_is_not_installed" in said
 
 
