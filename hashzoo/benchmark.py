@@ -21,14 +21,15 @@ from hashzoo.data import Dataset
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
-from hashzoo.storage import digest, read_json, write_json
-from hashzoo.track import Track, evaluator_digest
+from hashzoo.storage import digest, write_json
+from hashzoo.track import Track, evaluator_digest, read_result
 
 if TYPE_CHECKING:
     from hashzoo.run import Workbench
 
 FLOOR_METHOD = "random"
 MAX_BITS = 4096
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,13 @@ def bench(
     known = zoo.load()
     methods, bits, seeds = _distinct("method", methods), _distinct("code length", bits), _distinct("seed", seeds)
     for number in bits:
-        if not 1 <= number <= MAX_BITS:
-            raise HashzooError(f"a code length is a whole number from 1 to {MAX_BITS}, not {number}")
+        if not _whole(number, 1, MAX_BITS):
+            raise HashzooError(f"a code length is a whole number from 1 to {MAX_BITS}, not {number!r}")
     for seed in seeds:
-        if not 0 <= seed < 2**32:
-            raise HashzooError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed}")
+        if not _whole(seed, 0, 2**32 - 1):
+            raise HashzooError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed!r}")
+    if threads is not None and not _whole(threads, 1, MAX_THREADS):
+        raise HashzooError(f"threads are a whole number from 1 to {MAX_THREADS}, not {threads!r}")
     for method in methods:
         known.find("method", method)
     methods = [*methods, *([] if FLOOR_METHOD in methods else [FLOOR_METHOD])]
@@ -126,6 +129,7 @@ class Plan:
         for path in (self.runs / self.track.id / cell.method).glob(f"*-{cell.bits}-s{cell.seed}-*/result.json"):
             result = self._reuse(path.parent)
             if result is not None and result["request"] == request:
+                self.track.save(self.runs / self.track.id)
                 return result
         return None
 
@@ -199,12 +203,12 @@ class Plan:
         if not path.exists():
             return None
         try:
-            result = read_json(path)
+            result = read_result(path)
             if result["evaluator"] != evaluator_digest():
                 result |= self.track.score(load_codes(folder / "codes.npz"))
                 write_json(path, result)
             return result | {"reused": True, "run": str(folder)}
-        except (HashzooError, KeyError, TypeError):
+        except HashzooError:
             return None  # a damaged result is no result: the cell is trained again
 
 
@@ -247,6 +251,10 @@ def _tell(
     watch(Event(kind, number, total, cell, content))
 
 
+def _whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
 def _distinct(what: str, values: Sequence[Any]) -> list[Any]:
     values = list(values)
     if not values:
@@ -266,7 +274,10 @@ def _sources(known: zoo.Zoo) -> dict[str, str]:
 @functools.cache
 def _environment() -> str:
     """Digest of every installed distribution with its version."""
-    return digest(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}))
+    about = [
+        distribution.metadata for distribution in metadata.distributions()
+    ]  # read once: name and version are there
+    return digest(sorted({f"{fields['Name']}=={fields['Version']}" for fields in about}))
 
 
 def _file_identity(text: str) -> list[int] | None:

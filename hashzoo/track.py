@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from hashzoo.data import Dataset
 
 PROTOCOL = "expected"
+RESULT = (
+    *("schema", "key", "request", "method", "encoders", "settings", "bits", "seed", "status", "plugin"),
+    *("scores", "floor", "ceiling", "health", "seconds", "evaluator"),
+)
 DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 
 
@@ -116,10 +122,21 @@ class Track:
                 }
             stored.pop("schema")
             return cls(**stored, query_labels=labels["query"], database_labels=labels["database"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
             raise HashzooError(
-                f"the track in {folder} is damaged ({error}); delete the folder and run again", exit_code=1
+                f"the track in {folder} is damaged ({error}); delete its track.json, and the same bench writes "
+                f"it again",
+                exit_code=1,
             ) from error
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The result of a run; a file that is no JSON object with every field of a result is an error that names it."""
+    result = read_json(path)
+    missing = [name for name in RESULT if name not in result] if isinstance(result, dict) else RESULT
+    if missing:
+        raise HashzooError(f"{path} has no '{missing[0]}'; delete it and run again", exit_code=1)
+    return result
 
 
 def evaluator_digest() -> str:

@@ -34,10 +34,16 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture
-def tiny(site: Site) -> Site:
+def tiny(site: Site) -> Iterator[Site]:
     """The plugin `tiny`: an image encoder that takes no time, and methods that use it."""
+    import torch
+
+    # Work this small only loses by threads, most of all on a busy machine.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     site.install(HERE / "plugins_working" / "tiny")
-    return site
+    yield site
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_a_job_reaches_training_rows_only(bench):
     with pytest.raises(IndexError):
         job.train.image(torch.tensor([len(train)]))
     assert (job.bits, job.classes) == (8, data.classes)
-    assert job.widths == {"image": {"pooled": 48}, "text": {"pooled": 2000}}
+    assert job.widths == {"image": {"pooled": 48}, "text": {"pooled": 64}}
     assert not [name for name, value in vars(job).items() if value is data or value is bench]
 
 

@@ -3,7 +3,7 @@
 from hashzoo.plugin import Method, Part, hookimpl
 
 HASHZOO_API = 1
-QUICK = {"image_head.hidden": 0, "text_head.hidden": 0}
+QUICK = {"image_head.hidden": 0, "text_head.hidden": 0, "text.size": 64}
 
 
 @hookimpl
