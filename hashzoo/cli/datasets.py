@@ -43,7 +43,7 @@ def show(name: Name, settings: Settings = None) -> None:
     from hashzoo.benchmark import open_dataset
     from hashzoo.settings import parse_assignments
 
-    data = open_dataset(name, parse_assignments(settings or [], []))
+    data = open_dataset(name, parse_assignments(settings or [], [], ["dataset"]))
     out = console()
     splits = data.splits
     labels = f"{len(data.classes)} labels, {data.labels.sum(1).mean():.2f} a pair"
@@ -62,7 +62,7 @@ def prepare(name: Name, settings: Settings = None) -> None:
     from hashzoo.benchmark import dataset_class
     from hashzoo.settings import parse_assignments
 
-    target, chosen = dataset_class(name, parse_assignments(settings or [], []))
+    target, chosen = dataset_class(name, parse_assignments(settings or [], [], ["dataset"]))
     target.prepare(**chosen)
     console(stderr=True).print(f"{name} is prepared", highlight=False)
 
@@ -74,7 +74,7 @@ def verify(name: Name, settings: Settings = None, json: Json = False) -> None:
     from hashzoo.data.verify import verify as check
     from hashzoo.settings import parse_assignments
 
-    outcome = check(open_dataset(name, parse_assignments(settings or [], [])))
+    outcome = check(open_dataset(name, parse_assignments(settings or [], [], ["dataset"])))
     if json:
         print_json(outcome)
     else:
