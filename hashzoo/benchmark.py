@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 from hashzoo import zoo
 from hashzoo.codes import load_codes
 from hashzoo.data import Dataset
-from hashzoo.errors import HashzooError
+from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
-from hashzoo.storage import digest, read_json, write_arrays, write_json
-from hashzoo.track import Track, evaluator_digest
+from hashzoo.storage import digest, write_arrays, write_json
+from hashzoo.track import Track, evaluator_digest, read_result
 
 if TYPE_CHECKING:
     from hashzoo.run import Workbench
 
 FLOOR_METHOD = "random"
 MAX_BITS = 4096
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,13 @@ def bench(
     known = zoo.load()
     methods, bits, seeds = _distinct("method", methods), _distinct("code length", bits), _distinct("seed", seeds)
     for number in bits:
-        if not 1 <= number <= MAX_BITS:
-            raise HashzooError(f"a code length is a whole number from 1 to {MAX_BITS}, not {number}")
+        if not _whole(number, 1, MAX_BITS):
+            raise HashzooError(f"a code length is a whole number from 1 to {MAX_BITS}, not {number!r}")
     for seed in seeds:
-        if not 0 <= seed < 2**32:
-            raise HashzooError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed}")
+        if not _whole(seed, 0, 2**32 - 1):
+            raise HashzooError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed!r}")
+    if threads is not None and not _whole(threads, 1, MAX_THREADS):
+        raise HashzooError(f"threads are a whole number from 1 to {MAX_THREADS}, not {threads!r}")
     for method in methods:
         known.find("method", method)
     methods = [*methods, *([] if FLOOR_METHOD in methods else [FLOOR_METHOD])]
@@ -94,7 +97,6 @@ def bench(
     specs = parse_encoders(encoders, known)
     data = open_dataset(dataset, assignments)
     track = Track.of(data)
-    track.save(Path(runs) / track.id)
 
     cells = [Cell(method, spec, n, seed) for spec in specs for method in methods for n in bits for seed in seeds]
     plan = Plan(known, data, track, Path(runs), cells, assignments, device, threads or available_threads())
@@ -127,6 +129,7 @@ class Plan:
         for path in (self.runs / self.track.id / cell.method).glob(f"*-{cell.bits}-s{cell.seed}-*/result.json"):
             result = self._reuse(path.parent)
             if result is not None and result["request"] == request:
+                self.track.save(self.runs / self.track.id)
                 return result
         return None
 
@@ -140,7 +143,7 @@ class Plan:
         folder = run.folder_of(self.runs, self.track, cell, dict(recipe.encoders), key)
         reused = None if fresh else self._reuse(folder)
         if reused is not None and reused["key"] == key:
-            return reused
+            return reused | {"settings": run.typed_settings(description)}
         result = run.train_cell(self._workbench, recipe, cell, folder, description, self.request(cell), watch)
         return result | {"reused": False, "run": str(folder)}
 
@@ -169,7 +172,10 @@ class Plan:
 
     @functools.cached_property
     def _workbench(self) -> Workbench:
-        """What all cells share; every encoder is constructed now, so that all missing weights are told at once."""
+        """What all cells share; every encoder is built now, so that all missing weights are told at once.
+
+        The first thing is written here, when nothing asked for can be refused any more.
+        """
         import torch
 
         from hashzoo.encoders.base import MissingWeights
@@ -188,6 +194,7 @@ class Plan:
                     missing[error.encoder] = error
         if missing:
             raise MissingWeights.joined(list(missing.values()))
+        self.track.save(self.runs / self.track.id)
         return workbench
 
     def _reuse(self, folder: Path) -> dict[str, Any] | None:
@@ -196,14 +203,14 @@ class Plan:
         if not path.exists():
             return None
         try:
-            result = read_json(path)
+            result = read_result(path)
             if result["evaluator"] != evaluator_digest():
                 scores, per_query = self.track.score(load_codes(folder / "codes.npz"))
                 result |= scores
                 write_arrays(folder / "per_query.npz", per_query)
                 write_json(path, result)
             return result | {"reused": True, "run": str(folder)}
-        except (HashzooError, KeyError, TypeError):
+        except HashzooError:
             return None  # a damaged result is no result: the cell is trained again
 
 
@@ -212,8 +219,12 @@ def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
     target, settings = dataset_class(name, assignments)
     try:
         return target(**settings)
+    except HashzooError:
+        raise
     except ValueError as error:
         raise HashzooError(f"data set '{name}' refuses its settings: {error}") from error
+    except Exception as error:
+        raise HashzooError(f"data set '{name}' cannot be opened: {one_line(error)}", exit_code=1) from error
 
 
 def dataset_class(name: str, assignments: Iterable[Assignment] = ()) -> tuple[type[Dataset], dict[str, Any]]:
@@ -242,6 +253,10 @@ def _tell(
     watch(Event(kind, number, total, cell, content))
 
 
+def _whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
 def _distinct(what: str, values: Sequence[Any]) -> list[Any]:
     values = list(values)
     if not values:
@@ -261,7 +276,10 @@ def _sources(known: zoo.Zoo) -> dict[str, str]:
 @functools.cache
 def _environment() -> str:
     """Digest of every installed distribution with its version."""
-    return digest(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}))
+    about = [
+        distribution.metadata for distribution in metadata.distributions()
+    ]  # read once: name and version are there
+    return digest(sorted({f"{fields['Name']}=={fields['Version']}" for fields in about}))
 
 
 def _file_identity(text: str) -> list[int] | None:

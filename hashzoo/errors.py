@@ -18,6 +18,12 @@ class HashzooError(Exception):
         self.exit_code = exit_code
 
 
+def one_line(error: BaseException) -> str:
+    """What went wrong on one line: the sentence of a HashzooError, kind and text of any other."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, HashzooError) else f"{type(error).__name__}: {text}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'; did you mean soda?' when a known word is near, else what there is to choose from."""
     known = sorted(known)

@@ -39,7 +39,6 @@ class Encoded:
     widths: dict[str, int]
     encoder: Encoder
     frozen: bool
-    card: Mapping[str, Any]
 
     def trainable_encoder(self) -> Encoder:
         """A copy of the encoder that may be trained, as it was before any training."""
@@ -52,48 +51,52 @@ class Encoded:
 
 
 def encode_modality(
-    dataset: Dataset, name: str, encoder: Encoder, role: str, outputs: Sequence[str], frozen: bool
+    dataset: Dataset, encoder: Encoder, card: Mapping[str, Any], role: str, outputs: Sequence[str], frozen: bool
 ) -> Encoded:
     """Features (and, for a trainable encoder, prepared items) of all rows, from the cache where they are.
 
     Args:
-        dataset: where the items come from; its training rows are shown to `encoder.fit`.
-        name: what the user calls the encoder.
-        encoder: fitted here if it has something to fit.
+        dataset: where the items come from.
+        encoder: fitted, in evaluation mode.
+        card: the encoder's, and "name": what the user calls it.
         role: "image" or "text".
         outputs: named outputs that the head asks for beside "pooled"; used only if the encoder has them all.
         frozen: False to prepare items for an encoder that is trained along.
     """
     item = dataset.image if role == "image" else dataset.text
-    encoder.fit(item(int(row)) for row in dataset.splits.train)
-    encoder.eval()
     widths = {"pooled": encoder.dim}
     if outputs and all(name in encoder.outputs for name in outputs):
         widths |= {name: encoder.outputs[name] for name in outputs}
-    card = {"name": name, **encoder.card()}
     source = {"dataset": dataset.name, "content": dataset.fingerprint(), "role": role, "rows": len(dataset)}
+
+    def prepared(row: int) -> Tensor:
+        try:
+            return encoder.prepare(item(row))
+        except OSError as error:  # told apart here from a cache that cannot be written
+            reason = f"the {role} of row {row} of {dataset.name} cannot be read ({error})"
+            raise HashzooError(f"{reason}; see `hashzoo datasets verify {dataset.name}`", exit_code=1) from error
 
     def batches(function: Callable[[Tensor], Tensor]) -> Iterator[np.ndarray]:
         for start in range(0, len(dataset), BATCH):
             rows = range(start, min(start + BATCH, len(dataset)))
-            yield function(torch.stack([encoder.prepare(item(row)) for row in rows])).numpy()
+            yield function(torch.stack([prepared(row) for row in rows])).numpy()
 
     unit = f"{role}s"
     features = cached_array(
         {"kind": "features", "encoder": card, "outputs": list(widths), **source},
-        lambda: batches(lambda prepared: _run(encoder, prepared, widths)),
-        f"{name} features of {dataset.name}",
+        lambda: batches(lambda batch: _run(encoder, batch, widths)),
+        f"{card['name']} features of {dataset.name}",
         unit,
     )
     inputs = features
     if not frozen:
         inputs = cached_array(
             {"kind": "prepared", "encoder": card, **source},
-            lambda: batches(lambda prepared: prepared),
-            f"{name} inputs of {dataset.name}",
+            lambda: batches(lambda batch: batch),
+            f"{card['name']} inputs of {dataset.name}",
             unit,
         )
-    return Encoded(features, inputs, widths, encoder, frozen, card)
+    return Encoded(features, inputs, widths, encoder, frozen)
 
 
 def cached_array(

@@ -26,8 +26,8 @@ class Loss(nn.Module):
 
 
 def shared_labels(a: Tensor, b: Tensor) -> Tensor:
-    """Similarity S of two label matrices, (A, C) and (B, C): (A, B) float, 1 where a label is shared."""
-    return (a @ b.T > 0).float()
+    """Similarity S of two label matrices, (A, C) and (B, C): (A, B) of the same dtype, 1 where a label is shared."""
+    return (a @ b.T > 0).to(a.dtype)
 
 
 def pair_likelihood(theta: Tensor, similarity: Tensor, balanced: bool = False) -> Tensor:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hashzoo.errors import HashzooError, did_you_mean
+from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import Method
 from hashzoo.settings import SECTIONS, Assignment, Value, convert, keywords, plain, resolve
+from hashzoo.storage import canonical_json
 from hashzoo.zoo import Plugin, Zoo, resolve_target
 
 ROLES = ("image", "text")
@@ -44,11 +45,22 @@ class Section:
     settings: Mapping[str, Value]
 
     def build(self, *arguments: Any, **given: Any) -> Any:
-        """Call the constructor; a setting that it refuses with ValueError is the user's to correct."""
+        """Call the constructor; a setting that it refuses with ValueError is the user's to correct.
+
+        Anything else that it raises is the fault of its plugin.
+        """
         try:
             return self.target(*arguments, **given, **plain(self.settings))
         except ValueError as error:
             raise HashzooError(f"{self.target.__name__} refuses its settings: {error}") from error
+        except HashzooError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise HashzooError(
+                f"plugin '{self.plugin.name}' ({self.plugin.origin}): {self.target.__name__} cannot be built: "
+                f"{one_line(error)}",
+                exit_code=1,
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,15 @@ class Recipe:
         _, _, argument = self.encoders[role].partition(":")
         given = {"modality": role} if "modality" in inspect.signature(section.target).parameters else {}
         encoder = section.build(*([argument] if argument else []), **given)
-        if encoder.modality != role:
-            raise HashzooError(f"'{self.encoders[role]}' encodes {encoder.modality}s, not {role}s; write IMAGE+TEXT")
+        modality = getattr(encoder, "modality", None)
+        if modality not in ROLES:
+            raise HashzooError(
+                f"plugin '{section.plugin.name}' ({section.plugin.origin}): {section.target.__name__} does not say "
+                f"what it encodes; its `modality` must be image or text",
+                exit_code=1,
+            )
+        if modality != role:
+            raise HashzooError(f"'{self.encoders[role]}' encodes {modality}s, not {role}s; write IMAGE+TEXT")
         return encoder
 
 
@@ -114,13 +133,17 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
         owner, path = targets[section]
         target = resolve_target(owner, path)
         given = GIVEN.get(section, ())
+        if section in ROLES and ":" in encoders[section]:
+            given = (*given, _first_argument(target, encoders[section]))
         known = keywords(target, given)
         recipe = {key: value for key, value in method.settings.items() if not key.endswith(".frozen")}
         if section in ROLES and encoders[section] != getattr(method, section):
             # The recipe's settings of an encoder are for the encoder that it names.
             recipe = {key: value for key, value in recipe.items() if not key.startswith(f"{section}.")}
         usable = [a for a in mine if a.section == section and a.key != "frozen" and (a.method or a.key in known)]
-        sections[section] = Section(target, owner, resolve(section, target, recipe, usable, given))
+        settings = resolve(section, target, recipe, usable, given)
+        _check_storable(section, owner, settings)
+        sections[section] = Section(target, owner, settings)
     return Recipe(method, plugin, dict(encoders), sections, {role: _frozen(role, method, mine) for role in ROLES})
 
 
@@ -170,7 +193,32 @@ def pair_of(spec: str, method: Method, zoo: Zoo) -> dict[str, str]:
     target = resolve_target(owner, part.target)
     if "modality" in inspect.signature(target).parameters:
         return {"image": spec, "text": spec}
-    return LITE | {target.modality: spec}
+    modality = getattr(target, "modality", None)
+    if modality not in ROLES:
+        raise HashzooError(f"'{spec}' does not say whether it encodes images or texts; write IMAGE+TEXT")
+    return LITE | {modality: spec}
+
+
+def _check_storable(section: str, owner: Plugin, settings: Mapping[str, Value]) -> None:
+    """Settings are part of a run's key: each must be a value that JSON has."""
+    for name, value in settings.items():
+        try:
+            canonical_json(value.value)
+        except (TypeError, ValueError) as error:
+            raise HashzooError(
+                f"plugin '{owner.name}' ({owner.origin}): the {value.origin} of {section}.{name} is {value.value!r}, "
+                f"which cannot be written as JSON; settings are numbers, words, true, false, none and lists of them",
+                exit_code=1,
+            ) from error
+
+
+def _first_argument(target: Any, encoder: str) -> str:
+    """The keyword that takes what follows the colon of an encoder's name; it is no setting beside."""
+    names = [name for name in inspect.signature(target).parameters if name != "modality"]
+    if not names:
+        base, _, argument = encoder.partition(":")
+        raise HashzooError(f"encoder '{base}' takes nothing after a colon; leave out ':{argument}'")
+    return names[0]
 
 
 def _frozen(role: str, method: Method, assignments: Iterable[Assignment]) -> Value:

@@ -30,11 +30,20 @@ import torch
 from hashzoo import zoo
 from hashzoo.codes import Codes, health, pack, save_codes
 from hashzoo.data import Dataset
-from hashzoo.errors import HashzooError
+from hashzoo.encoders.base import Encoder
+from hashzoo.errors import HashzooError, one_line
 from hashzoo.features import Encoded, encode_modality
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.recipe import ROLES, Cell, Recipe
-from hashzoo.storage import StorageError, atomic_write, digest, write_arrays, write_error, write_json
+from hashzoo.storage import (
+    StorageError,
+    atomic_write,
+    canonical_json,
+    digest,
+    write_arrays,
+    write_error,
+    write_json,
+)
 from hashzoo.track import Track
 from hashzoo.train import Job, Rows
 
@@ -52,14 +61,28 @@ class Workbench:
     track: Track
     device: torch.device
     threads: int
-    _encoders: dict[str, Any] = field(default_factory=dict)
+    _encoders: dict[str, tuple[Encoder, dict[str, Any]]] = field(default_factory=dict)
     _encoded: dict[str, Encoded] = field(default_factory=dict)
 
-    def encoder(self, recipe: Recipe, role: str) -> Any:
-        """The encoder of a role, constructed once for all cells that use it with the same settings."""
+    def encoder(self, recipe: Recipe, role: str) -> tuple[Encoder, dict[str, Any]]:
+        """The encoder of a role and its card; built and fitted once for all cells with the same settings."""
         key = digest([recipe.encoders[role], role, _section(recipe, role)])
         if key not in self._encoders:
-            self._encoders[key] = recipe.encoder(role)
+            encoder = recipe.encoder(role)
+            item = self.dataset.image if role == "image" else self.dataset.text
+            try:
+                encoder.fit(item(int(row)) for row in self.dataset.splits.train)
+                card = {"name": recipe.encoders[role], **encoder.card()}
+                canonical_json(card)
+            except HashzooError:
+                raise
+            except Exception as error:
+                raise HashzooError(
+                    f"encoder '{recipe.encoders[role]}' of {recipe.sections[role].plugin.origin} cannot be fitted and "
+                    f"described: {one_line(error)}",
+                    exit_code=1,
+                ) from error
+            self._encoders[key] = encoder.eval(), card
         return self._encoders[key]
 
     def encoded(self, recipe: Recipe, role: str) -> Encoded:
@@ -68,9 +91,8 @@ class Workbench:
         frozen = recipe.frozen[role].value
         key = digest([recipe.encoders[role], role, _section(recipe, role), list(outputs), frozen])
         if key not in self._encoded:
-            self._encoded[key] = encode_modality(
-                self.dataset, recipe.encoders[role], self.encoder(recipe, role), role, outputs, frozen
-            )
+            encoder, card = self.encoder(recipe, role)
+            self._encoded[key] = encode_modality(self.dataset, encoder, card, role, outputs, frozen)
         return self._encoded[key]
 
 
@@ -93,9 +115,7 @@ def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
             "loss": recipe.method.loss,
             "trainer": recipe.method.trainer,
         },
-        "encoders": {
-            role: {"name": recipe.encoders[role], "card": dict(bench.encoded(recipe, role).card)} for role in ROLES
-        },
+        "encoders": {role: {"name": recipe.encoders[role], "card": bench.encoder(recipe, role)[1]} for role in ROLES},
         "settings": recipe.settings(),
         "bits": cell.bits,
         "seed": cell.seed,
@@ -110,6 +130,11 @@ def key_of(description: dict[str, Any]) -> str:
     """The content key: values of settings count, where they came from does not."""
     values = {name: setting["value"] for name, setting in description["settings"].items()}
     return digest(description | {"settings": values})
+
+
+def typed_settings(description: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the user typed: what a table shows beside the method's name."""
+    return {name: s["value"] for name, s in description["settings"].items() if s["origin"] == "user"}
 
 
 def folder_of(runs: Path, track: Track, cell: Cell, encoders: dict[str, str], key: str) -> Path:
@@ -141,7 +166,7 @@ def train_cell(
         "method": cell.method,
         "encoders": dict(recipe.encoders),
         "random_weights": [r for r in ROLES if description["encoders"][r]["card"].get("weights") == "random"],
-        "settings": {n: s["value"] for n, s in description["settings"].items() if s["origin"] == "user"},
+        "settings": typed_settings(description),
         "bits": cell.bits,
         "seed": cell.seed,
         "plugin": {
@@ -153,7 +178,10 @@ def train_cell(
         "status_of_constants": recipe.method.status,
     }
     for leftover in ("result.json", "error.txt"):
-        (folder / leftover).unlink(missing_ok=True)
+        try:
+            (folder / leftover).unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(folder / leftover, error) from error
     write_json(folder / "run.json", description | {"key": key, "request": request})
     try:
         for role in ROLES:
@@ -164,8 +192,8 @@ def train_cell(
         seconds["evaluate"] = time.perf_counter() - start
     except StorageError:
         raise
-    except Exception as error:
-        reason = str(error) if isinstance(error, HashzooError) else f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        reason = one_line(error)
         with atomic_write(folder / "error.txt", "w") as file:
             file.write(f"{reason}\n\n{traceback.format_exc()}")
         return result | {"status": "failed", "reason": reason}
@@ -266,6 +294,7 @@ def seeded(seed: int, threads: int) -> Iterator[None]:
     """Seed every global generator for the block, with deterministic kernels; put all of it back afterwards."""
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - plugins may use the old interface
     deterministic, thread_count = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         with torch.random.fork_rng():
             random.seed(seed)
@@ -275,7 +304,7 @@ def seeded(seed: int, threads: int) -> Iterator[None]:
             torch.use_deterministic_algorithms(True, warn_only=True)
             yield
     finally:
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_num_threads(thread_count)
         random.setstate(python)
         np.random.set_state(numpy_state)  # noqa: NPY002

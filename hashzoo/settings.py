@@ -42,8 +42,16 @@ class Value:
     origin: str
 
 
-def parse_assignments(texts: Iterable[str], methods: Iterable[str]) -> list[Assignment]:
-    """Split each "[method.]section.key=value"; a later assignment to the same path wins."""
+def parse_assignments(
+    texts: Iterable[str], methods: Iterable[str], sections: Iterable[str] = (*SECTIONS, "dataset")
+) -> list[Assignment]:
+    """Split each "[method.]section.key=value"; a later assignment to the same path wins.
+
+    Args:
+        texts: as typed.
+        methods: those asked for.
+        sections: those that can be set for all methods.
+    """
     methods = list(methods)
     parsed: dict[str, Assignment] = {}
     for text in texts:
@@ -55,7 +63,7 @@ def parse_assignments(texts: Iterable[str], methods: Iterable[str]) -> list[Assi
         section, key = names[-2:]
         if method is not None and method not in methods:
             raise HashzooError(f"'{text}' is for a method that was not asked for{did_you_mean(method, methods)}")
-        allowed = SECTIONS if method else (*SECTIONS, "dataset")
+        allowed = SECTIONS if method else tuple(sections)
         if section not in allowed:
             raise HashzooError(f"'{section}' in '{text}' is no section{did_you_mean(section, allowed)}")
         assignment = Assignment(method, section, key, value.strip())

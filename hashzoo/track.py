@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from hashzoo.data import Dataset
 
 PROTOCOL = "expected"
+RESULT = (
+    *("schema", "key", "request", "method", "encoders", "settings", "bits", "seed", "status", "plugin"),
+    *("scores", "floor", "ceiling", "health", "seconds", "evaluator"),
+)
 DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 
 
@@ -110,16 +114,27 @@ class Track:
         if not (folder / "track.json").exists():
             raise HashzooError(f"{folder} has no track.json; give a run that lies in a runs folder of hashzoo bench")
         stored = read_json(folder / "track.json")
-        packed = read_arrays(folder / "labels.npz")
         try:
+            packed = read_arrays(folder / "labels.npz")
             count = stored["counts"]["labels"]
             labels = {name: np.unpackbits(packed[name], axis=1, count=count).astype(bool) for name in packed}
             stored.pop("schema")
             return cls(**stored, query_labels=labels["query"], database_labels=labels["database"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (HashzooError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise HashzooError(
-                f"the track in {folder} is damaged ({error}); delete the folder and run again", exit_code=1
+                f"the track in {folder} is damaged ({error}); delete its track.json, and the same bench writes "
+                f"it again",
+                exit_code=1,
             ) from error
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The result of a run; a file that is no JSON object with every field of a result is an error that names it."""
+    result = read_json(path)
+    missing = [name for name in RESULT if name not in result] if isinstance(result, dict) else RESULT
+    if missing:
+        raise HashzooError(f"{path} has no '{missing[0]}'; delete it and run again", exit_code=1)
+    return result
 
 
 def evaluator_digest() -> str:

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ from typing import Any
 
 import pluggy
 
-from hashzoo.errors import HashzooError, did_you_mean
+from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import API, GROUP, Hooks, Method, Part
 from hashzoo.storage import digest
 
@@ -37,6 +37,7 @@ _HOOKS = {
 }
 KINDS = tuple(_HOOKS)
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_FIELD_TYPES = {"settings": Mapping, "image_outputs": tuple, "text_outputs": tuple}  # all others are strings
 Offer = Part | Method
 
 
@@ -60,8 +61,15 @@ class Plugin:
         return [offer.name for offer in self.offers.get(kind, ())]
 
     def source_digest(self) -> str:
-        """SHA-256 over the plugin's Python files: an edited plugin is another plugin."""
-        return source_digest(self.module)
+        """SHA-256 over the Python files of the plugin's package: an edited plugin is another plugin.
+
+        The hooks may lie in a module inside the package ("my_package.plugin"), and what they name beside it.
+        """
+        parts = self.module.split(".")
+        above = [".".join(parts[: n + 1]) for n in range(len(parts))]
+        # A namespace package, which has no file of its own, may hold the plugins of several distributions.
+        specs = {name: importlib.util.find_spec(name) for name in above}
+        return source_digest(next(name for name, spec in specs.items() if spec is not None and spec.origin))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +87,9 @@ class Zoo:
             return found[0]
         if found:
             both = " and ".join(plugin.origin for plugin, _ in found)
-            raise HashzooError(
-                f"{kind} '{name}' is offered by {both}: uninstall one, or type HASHZOO_BLOCK={found[0][0].name} "
-                f"before the command"
-            )
+            apart = found[0][0].name != found[1][0].name  # blocking one of two plugins of one name blocks both
+            block = f", or type HASHZOO_BLOCK={found[0][0].name} before the command" if apart else ""
+            raise HashzooError(f"{kind} '{name}' is offered by {both}: uninstall one{block}")
         raise HashzooError(f"no {kind} is called '{name}'{self._hint(kind, name)}")
 
     def names(self, kind: str) -> list[str]:
@@ -138,15 +145,18 @@ def resolve_target(plugin: Plugin, target: str) -> Any:
     """Import "package.module:Class"; a target that cannot be imported is that plugin's fault, and said so."""
     module_name, _, attribute = target.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        with contextlib.redirect_stdout(sys.stderr):
+            found = getattr(importlib.import_module(module_name), attribute)
+        if not callable(found):
+            raise TypeError(f"it is {found!r}, not a class")
     except HashzooError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HashzooError(
-            f"plugin '{plugin.name}' ({plugin.origin}) names {target}, which cannot be imported: "
-            f"{type(error).__name__}: {error}",
+            f"plugin '{plugin.name}' ({plugin.origin}) names {target}, which cannot be imported: {one_line(error)}",
             exit_code=1,
         ) from error
+    return found
 
 
 @functools.cache
@@ -173,9 +183,13 @@ def _load_entry(entry: metadata.EntryPoint, reserved: set[tuple[str, str]]) -> P
         variable = "HASHZOO_BLOCK" if entry.name in block else "HASHZOO_ONLY"
         return Plugin(entry.name, distribution, version, "blocked", f"by {variable}")
     try:
+        if entry.name == GROUP:
+            raise ValueError(f"'{GROUP}' is the name of the built-in parts; choose another for the entry point")
         # What a plugin prints while it is imported must not end up in our data on stdout.
         with contextlib.redirect_stdout(sys.stderr):
             module = entry.load()
+        if not isinstance(module, ModuleType):
+            raise TypeError(f'its entry point {entry.value} is no module; write {entry.name} = "{entry.module}"')
     except (Exception, SystemExit) as error:
         return Plugin(entry.name, distribution, version, "broken", _describe(error))
     return _admit(entry.name, distribution, version, module, reserved)
@@ -212,6 +226,9 @@ def _admit(name: str, distribution: str, version: str, module: ModuleType, reser
 
 def _check_marks(module: ModuleType) -> None:
     marked = [name for name, value in vars(module).items() if hasattr(value, f"{GROUP}_impl")]
+    for name in marked:
+        if name not in _HOOKS.values():
+            raise ValueError(f"hashzoo has no hook {name}{did_you_mean(name, _HOOKS.values())}")
     unmarked = [name for name in _HOOKS.values() if callable(vars(module).get(name)) and name not in marked]
     if unmarked:
         raise ValueError(f"{unmarked[0]} is not marked with @hookimpl")
@@ -223,7 +240,9 @@ def _call(manager: pluggy.PluginManager, kind: str) -> tuple[Offer, ...]:
     hook = _HOOKS[kind]
     wanted = Method if kind == "method" else Part
     offers: list[Offer] = []
-    for result in getattr(manager.hook, hook)():
+    for implementation in getattr(manager.hook, hook).get_hookimpls():
+        # Called one by one: pluggy would drop a None, and with it every offer of a forgotten `return`.
+        result = implementation.function()
         if isinstance(result, str | bytes | Mapping) or not isinstance(result, Iterable):
             raise TypeError(f"{hook} returned {result!r}, not a list of {wanted.__name__}s")
         for offer in result:
@@ -240,6 +259,11 @@ def _call(manager: pluggy.PluginManager, kind: str) -> tuple[Offer, ...]:
 def _check_offer(hook: str, offer: Offer) -> None:
     if not isinstance(offer.name, str) or not _PLAIN_NAME.fullmatch(offer.name):
         raise ValueError(f"{hook} offers the name {offer.name!r}; use lower-case letters, digits, '-' and '_'")
+    for field_ in fields(offer):
+        value = getattr(offer, field_.name)
+        wanted = _FIELD_TYPES.get(field_.name, str)
+        if not isinstance(value, wanted):
+            raise TypeError(f"{hook}: {field_.name} of '{offer.name}' is {value!r}, not a {wanted.__name__.lower()}")
     for target in (offer.target,) if isinstance(offer, Part) else (offer.image_head, offer.text_head):
         if not re.fullmatch(r"[\w.]+:\w+", target):
             raise ValueError(
@@ -248,8 +272,9 @@ def _check_offer(hook: str, offer: Offer) -> None:
 
 
 def _describe(error: BaseException) -> str:
+    """Our own checks raise ValueError and TypeError with a sentence; of any other error the kind is told too."""
     text = " ".join(str(error).split())
-    return text if type(error) in (ValueError, TypeError) and text else f"{type(error).__name__}: {text}"
+    return text if type(error) in (ValueError, TypeError) and text else one_line(error)
 
 
 def _listed(variable: str) -> set[str]:

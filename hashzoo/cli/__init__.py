@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any, NoReturn
 
 import typer
 
 from hashzoo.cli import bench, datasets, doctor, evaluation, plugins, report
 from hashzoo.errors import HashzooError
 
+INTERRUPTED = 130  # the exit code of a program that SIGINT ended
 app = typer.Typer(
     help="Train cross-modal hashing methods and compare them side by side with one evaluator.",
     no_args_is_help=True,
@@ -45,18 +47,36 @@ def options(
 def main() -> None:
     """Run the command line; an error is one sentence on stderr and an exit code."""
     try:
-        app()
+        # Outside its standalone mode typer gives back the exit code, and leaves its errors to us.
+        code = app(prog_name="hashzoo", standalone_mode=False)
+        sys.stdout.flush()
     except HashzooError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped; what is finished is kept, and the same command goes on from there", 130)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output is gone: nothing more to say, and Python must not try to flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what the parser refuses; typer releases name its class differently
+            raise
+        _refuse(error)
+    if code == INTERRUPTED:
+        print("hashzoo: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+    raise SystemExit(code)
 
 
-def _fail(message: str, code: int) -> None:
+def _refuse(error: Any) -> NoReturn:
+    """One sentence for what the parser refuses; where nothing at all was asked for, the help has been shown."""
+    said = error.format_message().rstrip(".")
+    if not said:
+        raise SystemExit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    _fail(f"{said}; see {context.command_path if context else 'hashzoo'} --help", error.exit_code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
     if os.environ.get("HASHZOO_DEBUG") == "1":
         raise
     print(f"hashzoo: {message}", file=sys.stderr)

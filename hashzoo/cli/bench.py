@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,7 +94,8 @@ def _bench(**asked: Any) -> dict[str, Any]:
     from hashzoo.benchmark import bench as run_bench
     from hashzoo.cli.watch import Watch
 
-    with Watch(console(stderr=True)) as watch:
+    # What methods print while they train must not end up in our data on stdout.
+    with Watch(console(stderr=True)) as watch, contextlib.redirect_stdout(sys.stderr):
         return run_bench(**asked, watch=watch)
 
 

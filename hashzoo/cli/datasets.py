@@ -25,27 +25,29 @@ def list_datasets(json: Json = False) -> None:
         return
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("data set", "what it is", "plugin"):
         table.add_column(column)
     for plugin, part in parts:
-        table.add_row(part.name, part.summary, plugin.name)
+        table.add_row(part.name, Text(part.summary), Text(plugin.name))
     console().print(table)
 
 
 @app.command("show")
 def show(name: Name, settings: Settings = None) -> None:
     """What a data set holds, an example, its licence and whom to name."""
+    from rich.text import Text
+
     from hashzoo.benchmark import open_dataset
     from hashzoo.settings import parse_assignments
 
-    data = open_dataset(name, parse_assignments(settings or [], []))
+    data = open_dataset(name, parse_assignments(settings or [], [], ["dataset"]))
     out = console()
     splits = data.splits
-    out.print(
-        f"[bold]{data.name}[/]: {len(data):,} pairs, {len(data.classes)} labels, {data.labels.sum(1).mean():.2f} a pair"
-    )
+    labels = f"{len(data.classes)} labels, {data.labels.sum(1).mean():.2f} a pair"
+    out.print(Text.assemble((data.name, "bold"), f": {len(data):,} pairs, {labels}"))
     out.print(f"{len(splits.train):,} train, {len(splits.query):,} query, {len(splits.database):,} database rows")
     out.print(splits.rule, highlight=False, markup=False)
     out.print(f"labels: {', '.join(data.classes)}", highlight=False, markup=False)
@@ -60,7 +62,7 @@ def prepare(name: Name, settings: Settings = None) -> None:
     from hashzoo.benchmark import dataset_class
     from hashzoo.settings import parse_assignments
 
-    target, chosen = dataset_class(name, parse_assignments(settings or [], []))
+    target, chosen = dataset_class(name, parse_assignments(settings or [], [], ["dataset"]))
     target.prepare(**chosen)
     console(stderr=True).print(f"{name} is prepared", highlight=False)
 
@@ -72,13 +74,14 @@ def verify(name: Name, settings: Settings = None, json: Json = False) -> None:
     from hashzoo.data.verify import verify as check
     from hashzoo.settings import parse_assignments
 
-    outcome = check(open_dataset(name, parse_assignments(settings or [], [])))
+    outcome = check(open_dataset(name, parse_assignments(settings or [], [], ["dataset"])))
     if json:
         print_json(outcome)
     else:
         counts = ", ".join(f"{value:,} {key}" for key, value in outcome["counts"].items())
         console().print(
-            f"{outcome['dataset']}: {counts}; chance {outcome['floor']:.4f}; digest {outcome['digest'][:16]}"
+            f"{outcome['dataset']}: {counts}; chance {outcome['floor']:.4f}; digest {outcome['digest'][:16]}",
+            markup=False,
         )
         for problem in outcome["problems"]:
             console().print(f"! {problem}", style="yellow", highlight=False, markup=False)

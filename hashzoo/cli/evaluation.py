@@ -35,8 +35,9 @@ def evaluate(
 def _print(result: dict[str, Any]) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=result["run"], title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(result["run"], overflow="fold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric")
     for direction in result["scores"]:
         table.add_column(direction, justify="right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -39,10 +40,12 @@ def list_plugins(json: Json = False) -> None:
         for plugin in known.plugins:
             offers = "\n".join(f"{kind}: {', '.join(plugin.names(kind))}" for kind in zoo.KINDS if plugin.names(kind))
             style = {"ok": "green", "blocked": "dim"}.get(plugin.state, "red")
-            table.add_row(plugin.name, Text(plugin.state, style=style), plugin.origin, Text(offers or plugin.reason))
+            table.add_row(
+                Text(plugin.name), Text(plugin.state, style=style), Text(plugin.origin), Text(offers or plugin.reason)
+            )
         console().print(table)
         for clash in clashes:
-            console(stderr=True).print(f"hashzoo: {clash}", highlight=False)
+            print(f"hashzoo: {clash}", file=sys.stderr)
     if known.unusable() or clashes:
         raise typer.Exit(1)
 
@@ -66,13 +69,15 @@ def show(
 
 
 def _print(plugin: zoo.Plugin) -> None:
+    from rich.text import Text
+
     out = console()
-    out.print(f"[bold]{plugin.name}[/]  {plugin.origin}  {plugin.state}", highlight=False)
+    out.print(Text.assemble((plugin.name, "bold"), f"  {plugin.origin}  {plugin.state}"))
     if plugin.reason:
         out.print(plugin.reason, markup=False, highlight=False)
     for kind in zoo.KINDS:
         for offer in plugin.offers.get(kind, ()):
-            out.print(f"\n[bold]{kind} {offer.name}[/]  {offer.summary}", highlight=False)
+            out.print(Text.assemble("\n", (f"{kind} {offer.name}", "bold"), f"  {offer.summary}"))
             if isinstance(offer, Method):
                 out.print(f"  encoders of the paper: {offer.image} + {offer.text}", highlight=False, markup=False)
                 out.print(f"  constants: {offer.status}; paper: {offer.paper or 'none'}", highlight=False, markup=False)

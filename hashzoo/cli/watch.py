@@ -35,17 +35,19 @@ class Watch:
         if event.kind == "start":
             self._start = time.perf_counter()
         elif event.kind == "epoch" and self._status is not None:
+            from rich.text import Text
+
             terms = " ".join(
                 f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
                 for name, value in event.content.items()
             )
-            self._status.update(f"{what}: {terms}")
+            self._status.update(Text(f"{what}: {terms}"))
             if not self._running:
                 self._status.start()
                 self._running = True
         elif event.kind == "done":
             self._stop()
-            self._console.print(f"{what}: {self._outcome(event)}", highlight=False, style="dim")
+            self._console.print(f"{what}: {self._outcome(event)}", highlight=False, markup=False, style="dim")
 
     def _outcome(self, event: Event) -> str:
         result = event.content

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError
 from hashzoo.storage import canonical_json, read_json
-from hashzoo.track import DIRECTIONS
+from hashzoo.track import DIRECTIONS, read_result
 
 if TYPE_CHECKING:
     import pandas
@@ -49,11 +49,14 @@ def _results(track: Path) -> list[dict[str, Any]]:
     for run in (path.parent for path in oldest_first):
         if (run / "result.json").exists():
             try:
-                results.append(read_json(run / "result.json") | {"reused": True, "run": str(run)})
+                results.append(read_result(run / "result.json") | {"reused": True, "run": str(run)})
             except HashzooError as error:
                 print(f"hashzoo: left out: {error}", file=sys.stderr)
         elif (run / "error.txt").exists():
-            results.append(_failed(run))
+            try:
+                results.append(_failed(run))
+            except HashzooError as error:
+                print(f"hashzoo: left out: {error}", file=sys.stderr)
         else:
             unfinished += 1
     if unfinished:

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-_LATEX = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "±": r"$\pm$"})
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "_%&#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+)
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -24,9 +27,9 @@ def print_table(table: Table, console: Console) -> None:
     else:
         for direction in DIRECTION_NAMES:
             console.print(_rich_table(table, (direction,)))
-    console.print(table.caption, style="dim", highlight=False)
+    console.print(table.caption, style="dim", highlight=False, markup=False)
     for note in table.notes:
-        console.print(f"! {note}", style="yellow", highlight=False)
+        console.print(f"! {note}", style="yellow", highlight=False, markup=False)
 
 
 def print_intervals(
@@ -92,7 +95,7 @@ def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
     from rich.text import Text
 
     grid = _grid(table.title if len(directions) > 1 else f"{table.title}, {DIRECTION_NAMES[directions[0]]}")
-    grid.add_column("method", no_wrap=True)
+    grid.add_column("method", overflow="fold")  # the one column that may be broken where a line is too short
     for direction in directions:
         for position, bits in enumerate(table.bits):
             name = f"{direction} {bits}" if position == 0 else str(bits)
@@ -101,7 +104,7 @@ def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
     columns = [(direction, bits) for direction in directions for bits in table.bits]
     for row in table.rows:
         cells = [Text(row.cells[c], style="bold green" if c in row.best else "") for c in columns]
-        grid.add_row(row.label, *cells, row.seconds)
+        grid.add_row(Text(row.label), *cells, row.seconds)
     grid.add_section()
     for row in table.limits:
         grid.add_row(row.label, *(row.cells[c] for c in columns), "", style="dim")
@@ -111,12 +114,13 @@ def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
 def _grid(title: str) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
+    from rich.text import Text
 
-    return RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    return RichTable(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _md_line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
 def _latex_line(table: Table, row: Row) -> str:

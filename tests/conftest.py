@@ -1,0 +1,75 @@
+"""Every test has a cache and a working folder of its own; plugins are installed for one test at a time."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import HERE, Outcome, Site, forget
+
+VARIABLES = ("HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT", "HASHZOO_DEBUG", "COLUMNS")
+PLUGIN_LINE = r"hashzoo: plugin '\w+' \([\w. -]+\) is (broken|incompatible): "
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache, and the runs folder of a command that names none, lie in the test's own folder."""
+    monkeypatch.setenv("HASHZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    forget(folder)
+    yield Site(folder)
+    forget(folder)
+
+
+@pytest.fixture
+def tiny(site: Site) -> Iterator[Site]:
+    """The plugin `tiny`: an image encoder that takes no time, and methods that use it."""
+    import torch
+
+    # Work this small only loses by threads, most of all on a busy machine.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    site.install(HERE / "plugins_working" / "tiny")
+    yield site
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command line as the installed script does, in this process."""
+    from hashzoo.cli import main
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["hashzoo", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def sentence(command: Callable[..., Outcome]) -> Callable[..., str]:
+    """Run a command that must be refused: one line on stderr, the exit code asked for, nothing on stdout."""
+
+    def refused(*arguments: object, code: int = 2) -> str:
+        outcome = command(*arguments)
+        said = [line for line in outcome.err.splitlines() if not re.match(PLUGIN_LINE, line)]
+        assert (outcome.code, len(said), outcome.out) == (code, 1, ""), outcome
+        return said[0]
+
+    return refused

@@ -1,0 +1,67 @@
+"""Installing plugins into a folder of a test, and what the test modules share."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from hashzoo import benchmark, zoo
+
+HERE = Path(__file__).parent
+# A data set that needs no network and next to no time.
+SMALL = ("dataset.pairs=120", "dataset.pixels=16", "dataset.difficulty=0")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A folder on sys.path into which packages are installed as pip would leave them."""
+
+    folder: Path
+
+    def install(self, project: Path) -> None:
+        """Install a project that consists of a pyproject.toml and one package or module beside it."""
+        about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+        for source in project.iterdir():
+            if source.is_dir():
+                shutil.copytree(source, self.folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.suffix == ".py":
+                shutil.copy(source, self.folder)
+        self._register(about["name"], about["version"], about.get("entry-points", {}).get("hashzoo", {}))
+
+    def write(self, name: str, plugin: str, code: str, parts: str = "") -> None:
+        """Install a plugin whose package is `plugin` from its code; `parts` becomes its module `parts`."""
+        package = self.folder / plugin
+        package.mkdir()
+        (package / "__init__.py").write_text(code)
+        (package / "parts.py").write_text(parts)
+        self._register(name, "1.0", {plugin: plugin})
+
+    def _register(self, name: str, version: str, entry_points: dict[str, str]) -> None:
+        info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n")
+        if entry_points:
+            lines = [f"{key} = {value}" for key, value in entry_points.items()]
+            (info / "entry_points.txt").write_text("\n".join(["[hashzoo]", *lines]) + "\n")
+        forget(self.folder)
+
+
+def forget(folder: Path) -> None:
+    """Make this process look at the packages of a folder anew, as a new process would."""
+    importlib.invalidate_caches()
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(f"{folder}/"):
+            del sys.modules[name]
+    for cached in (zoo.load, zoo.source_digest, benchmark._sources, benchmark._environment):
+        cached.cache_clear()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str

@@ -1,0 +1,1 @@
+HASHZOO_API = 1

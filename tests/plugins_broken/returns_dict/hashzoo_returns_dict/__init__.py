@@ -1,0 +1,8 @@
+from hashzoo.plugin import hookimpl
+
+HASHZOO_API = 1
+
+
+@hookimpl
+def hashzoo_trainers():
+    return {"a": "hashzoo_returns_dict.parts:Trainer"}

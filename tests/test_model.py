@@ -1,0 +1,130 @@
+"""Heads and towers: shapes, standardisation, named outputs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from hashzoo.model import HashHead, Outputs, RandomHead, Tower, Towers, encode
+
+WIDTHS = {"pooled": 6, "stage1": 3}
+
+
+class Echo(nn.Module):
+    """A head that gives back what it was given, by name."""
+
+    def forward(self, x):
+        return torch.cat([x[name] for name in WIDTHS], dim=1)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers"),
+    [
+        ({"hidden": 5}, ["Linear", "ReLU", "Linear", "Tanh"]),
+        ({"hidden": 5, "dropout": 0.2}, ["Linear", "ReLU", "Dropout", "Linear", "Tanh"]),
+        ({"hidden": 0}, ["Linear", "Tanh"]),
+        ({"hidden": 0, "dropout": 0.2, "activation": "none"}, ["Dropout", "Linear"]),
+    ],
+)
+def test_layers_of_the_head(settings, layers):
+    head = HashHead(WIDTHS, 7, **settings)
+    assert [type(layer).__name__ for layer in head.layers] == layers
+    assert head({"pooled": normal(4, 6)}).shape == (4, 7)
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match="activation is tanh or none, not 'relu'"):
+        HashHead(WIDTHS, 7, activation="relu")
+
+
+def test_tanh_keeps_values_inside_one():
+    values = HashHead(WIDTHS, 64)({"pooled": 100 * normal(50, 6)})
+    assert values.abs().max() <= 1
+
+
+def test_random_codes_are_a_function_of_the_item_and_look_random():
+    torch.manual_seed(0)
+    head = RandomHead({"pooled": 48}, 64)
+    x = normal(500, 48)
+    bits = head({"pooled": x}) > 0
+    assert torch.equal(bits, head({"pooled": x.clone()}) > 0)
+    assert 0.45 < bits.float().mean() < 0.55
+    # A tiny step already leads to unrelated bits.
+    moved = head({"pooled": x + 0.1 * normal(500, 48, seed=1)}) > 0
+    assert 0.4 < (bits != moved).float().mean() < 0.6
+    assert not list(head.parameters())
+
+
+def test_features_are_centred_one_by_one_and_scaled_output_by_output():
+    tower = Tower(Echo(), WIDTHS)
+    features = normal(200, 9) * torch.tensor([3.0] * 6 + [50.0] * 3) + torch.arange(9.0)
+    tower.standardise(features)
+    out = tower(features)
+    torch.testing.assert_close(out.mean(0), torch.zeros(9), atol=1e-4, rtol=0)
+    for part in out.split([6, 3], dim=1):
+        torch.testing.assert_close(part.square().mean().sqrt(), torch.tensor(1.0))
+    assert torch.equal(tower.mean, features.mean(0))
+    torch.testing.assert_close(tower.scale.unique(), tower.scale[[0, 6]].sort().values)
+    assert {"mean", "scale"} <= set(tower.state_dict())
+
+
+def test_a_constant_feature_does_not_divide_by_zero():
+    tower = Tower(Echo(), WIDTHS)
+    tower.standardise(torch.ones(10, 9))
+    assert torch.isfinite(tower(torch.ones(3, 9))).all()
+
+
+def test_named_outputs_lie_in_the_order_of_widths():
+    parts = Tower(Echo(), WIDTHS).features(torch.arange(18.0).view(2, 9))
+    assert list(parts) == ["pooled", "stage1"]
+    assert parts["stage1"].tolist() == [[6, 7, 8], [15, 16, 17]]
+
+
+def test_a_tower_with_its_encoder_equals_one_on_its_features(tiny):
+    from hashzoo_tiny.parts import Tiny
+
+    encoder, widths = Tiny(), {"pooled": 48, "rows": 12}
+    prepared = torch.randint(0, 256, (10, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    outputs = encoder.forward_outputs(prepared)
+    features = torch.cat([outputs["pooled"], outputs["rows"]], dim=1).detach()
+    head = HashHead(widths, 8)
+    alone, along = Tower(head, widths), Tower(head, widths, encoder)
+    alone.standardise(features)
+    along.standardise(features)
+    torch.testing.assert_close(alone(features), along(prepared))
+    assert len(list(along.parameters())) == len(list(alone.parameters())) + 1
+
+
+def test_towers_give_outputs():
+    towers = Towers(nn.Linear(3, 2), nn.Linear(4, 2))
+    out = towers(normal(5, 3), normal(5, 4))
+    assert isinstance(out, Outputs)
+    assert out.image.shape == out.text.shape == (5, 2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_encode_runs_in_evaluation_mode_and_puts_the_mode_back(training):
+    tower = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+    tower.train(training)
+    inputs = normal(11, 4)
+    whole = encode(tower, inputs)
+    assert tower.training is training
+    assert not whole.requires_grad
+    torch.testing.assert_close(whole, tower[0](inputs).detach())
+    torch.testing.assert_close(encode(tower, inputs, batch=3), whole)
+
+
+def test_encode_puts_the_mode_back_after_a_failure():
+    tower = nn.Linear(4, 4).train()
+    with pytest.raises(RuntimeError):
+        encode(tower, normal(3, 5))
+    assert tower.training
+
+
+def test_encode_takes_towers_without_parameters():
+    assert encode(nn.Tanh(), normal(2, 3)).shape == (2, 3)
