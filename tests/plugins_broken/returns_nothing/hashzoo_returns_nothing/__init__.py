@@ -5,4 +5,4 @@ HASHZOO_API = 1
 
 @hookimpl
 def hashzoo_trainers():
-    [Part("a", "hashzoo_returns_nothing.parts:Trainer", "")]  # noqa: B018 - the return is forgotten
+    [Part("a", "hashzoo_returns_nothing.parts:Trainer", "")]
