@@ -13,7 +13,7 @@ from hashzoo import benchmark, zoo
 
 HERE = Path(__file__).parent
 # A data set that needs no network and next to no time.
-SMALL = ("dataset.pairs=120", "dataset.pixels=16", "dataset.difficulty=0")
+SMALL = ("dataset.pairs=100", "dataset.pixels=16", "dataset.difficulty=0")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def forget(folder: Path) -> None:
     """Make this process look at the packages of a folder anew, as a new process would."""
     importlib.invalidate_caches()
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(f"{folder}/"):
+        if str(vars(module).get("__file__") or "").startswith(f"{folder}/"):
             del sys.modules[name]
     for cached in (zoo.load, zoo.source_digest, benchmark._sources, benchmark._environment):
         cached.cache_clear()

@@ -175,7 +175,7 @@ def test_a_picture_that_cannot_be_read_is_no_fault_of_the_disk(data, encoder, mo
     monkeypatch.setattr(data, "image", image)
     data.fingerprint = lambda: "fixed"
     with pytest.raises(
-        HashzooError, match="the image of row 70 of scenes cannot be read .image file is truncated"
+        HashzooError, match=r"the image of row 70 of scenes cannot be read .image file is truncated"
     ) as e:
         encoded(data, encoder)
     assert not isinstance(e.value, StorageError)

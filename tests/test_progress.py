@@ -44,7 +44,12 @@ def test_a_bar_with_count_and_rate_on_a_terminal(monkeypatch):
 def test_a_failure_passes_and_is_not_reported_as_done(terminal, monkeypatch):
     screen = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
-    with pytest.raises(RuntimeError, match="halfway"), progress("reading", 8) as advance:
-        advance(3)
-        raise RuntimeError("halfway")
+
+    def half() -> None:
+        with progress("reading", 8) as advance:
+            advance(3)
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        half()
     assert " in " not in screen.getvalue().splitlines()[-1]

@@ -127,10 +127,10 @@ def test_the_name_of_a_plugin_is_answered_with_its_methods(tiny, sentence):
 
 
 @pytest.mark.parametrize("name", ["absent", "quits", "number"])
-def test_a_target_that_cannot_be_imported_is_the_fault_of_its_plugin(name, site, sentence):
-    site.install(BROKEN / "target_to_nothing")
+def test_a_target_that_cannot_be_imported_is_the_fault_of_its_plugin(name, tiny, sentence):
+    tiny.install(BROKEN / "target_to_nothing")
     module = {"absent": "parts"}.get(name, name)
-    said = sentence("bench", "--method", name, "--encoders", "lite0+bow", "--dataset", "scenes", code=1)
+    said = sentence("bench", "--method", name, "--encoders", "tiny+bow", "--dataset", "scenes", code=1)
     assert said.startswith(
         "hashzoo: plugin 'target_to_nothing' (hashzoo-target-to-nothing 1.0) names "
         f"hashzoo_target_to_nothing.{module}:Trainer, which cannot be imported"

@@ -33,7 +33,7 @@ class Unlabelled(Scenes):
     name = "unlabelled"
 
     def __init__(self):
-        super().__init__(pairs=120, pixels=16)
+        super().__init__(pairs=100, pixels=16)
         self.labels[self.splits.query] = False
 
 
@@ -41,7 +41,7 @@ class Leaking(Scenes):
     name = "leaking"
 
     def __init__(self):
-        super().__init__(pairs=120, pixels=16)
+        super().__init__(pairs=100, pixels=16)
         self.splits.train[0] = self.splits.query[0]
 
 
