@@ -6,6 +6,7 @@ answers from the runs folder.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -15,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashzoo import zoo
+from hashzoo import parallel, zoo
 from hashzoo.codes import load_codes
 from hashzoo.data import Dataset
 from hashzoo.errors import HashzooError, one_line
@@ -54,6 +55,7 @@ def bench(
     runs: str | os.PathLike[str] = "runs",
     device: str = "auto",
     threads: int | None = None,
+    jobs: int | None = 1,
     fresh: bool = False,
     watch: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Any]:
@@ -68,7 +70,8 @@ def bench(
         settings: such as "trainer.lr=1e-3" or "soda.trainer.alpha=0.3"; a later one wins.
         runs: the folder that keeps runs.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        threads: of the CPU; all that this process may use when None.
+        threads: of the CPU for each run; when None one, or all for a run that trains an encoder along.
+        jobs: cells that are trained side by side, each in a process of its own; None is what suits the machine.
         fresh: train again what is finished.
         watch: is told how far the bench is.
 
@@ -86,28 +89,56 @@ def bench(
     for seed in seeds:
         if not _whole(seed, 0, 2**32 - 1):
             raise HashzooError(f"a seed is a whole number from 0 to {2**32 - 1}, not {seed!r}")
-    if threads is not None and not _whole(threads, 1, MAX_THREADS):
-        raise HashzooError(f"threads are a whole number from 1 to {MAX_THREADS}, not {threads!r}")
+    for name, count in (("threads", threads), ("jobs", jobs)):
+        if count is not None and not _whole(count, 1, MAX_THREADS):
+            raise HashzooError(f"{name} are a whole number from 1 to {MAX_THREADS}, not {count!r}")
     for method in methods:
         known.find("method", method)
     methods = [*methods, *([] if FLOOR_METHOD in methods else [FLOOR_METHOD])]
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise HashzooError(f"the device is auto, cpu, cuda or cuda:N, not '{device}'")
-    assignments = parse_assignments(settings, methods)
     specs = parse_encoders(encoders, known)
-    data = open_dataset(dataset, assignments)
-    track = Track.of(data)
-
     cells = [Cell(method, spec, n, seed) for spec in specs for method in methods for n in bits for seed in seeds]
-    plan = Plan(known, data, track, Path(runs), cells, assignments, device, threads or available_threads())
-    results = []
-    for number, cell in enumerate(cells, 1):
-        tell = functools.partial(_tell, watch, number, len(cells), cell)
-        tell("start", {})
-        result = (None if fresh else plan.finished(cell)) or plan.train(cell, fresh, functools.partial(tell, "epoch"))
-        tell("done", result)
-        results.append(result)
-    return {"schema": 1, "track": {"id": track.id, **track.describe()}, "results": results}
+    plan = plan_of(cells, dataset, list(settings), os.fspath(runs), device, threads)
+    track = plan.track
+    results: dict[Cell, dict[str, Any]] = {}
+
+    def tell(kind: str, cell: Cell, content: dict[str, Any]) -> None:
+        watch(Event(kind, cells.index(cell) + 1, len(cells), cell, content))
+
+    def done(cell: Cell, result: dict[str, Any]) -> None:
+        results[cell] = result
+        tell("done", cell, result)
+
+    waiting = []
+    for cell in cells:
+        finished = None if fresh else plan.finished(cell)
+        if finished is None:
+            waiting.append(cell)
+        else:
+            done(cell, finished)
+    jobs = jobs or plan.usual_jobs(len(waiting))
+    if len(waiting) > 1 and jobs > 1:
+        plan.prepare()
+        tell("start", waiting[0], {"jobs": jobs, "cells": len(waiting)})
+        parallel.train(plan, waiting, fresh, jobs, done)
+    else:
+        for cell in waiting:
+            tell("start", cell, {})
+            done(cell, plan.train(cell, fresh, functools.partial(tell, "epoch", cell)))
+    in_order = [results[cell] for cell in cells]
+    return {"schema": 1, "track": {"id": track.id, **track.describe()}, "results": in_order}
+
+
+def plan_of(cells: list[Cell], dataset: str, settings: list[str], runs: str, device: str, threads: int | None) -> Plan:
+    """The plan of a bench, from plain words, so that a worker process can make it again."""
+    words: dict[str, Any] = {"cells": cells, "dataset": dataset, "settings": settings, "runs": runs}
+    words |= {"device": device, "threads": threads}
+    assignments = parse_assignments(settings, {cell.method: None for cell in cells})
+    data = open_dataset(dataset, assignments)
+    return Plan(
+        zoo.load(), data, Track.of(data), Path(runs), cells, assignments, device, threads, words | {"threads": threads}
+    )
 
 
 @dataclass
@@ -121,7 +152,8 @@ class Plan:
     cells: list[Cell]
     assignments: list[Assignment]
     device: str
-    threads: int
+    threads: int | None
+    words: dict[str, Any]
 
     def finished(self, cell: Cell) -> dict[str, Any] | None:
         """The result of a run that was asked for in the same words, in an unchanged environment."""
@@ -146,6 +178,23 @@ class Plan:
             return reused | {"settings": run.typed_settings(description)}
         result = run.train_cell(self._workbench, recipe, cell, folder, description, self.request(cell), watch)
         return result | {"reused": False, "run": str(folder)}
+
+    def prepare(self) -> None:
+        """Do once what all cells need: features in the cache, compiled kernels, the limits of every code length."""
+        workbench = self._workbench
+        for recipe in self._recipes.values():
+            for role in ROLES:
+                with contextlib.suppress(Exception):  # what fails here fails again in its cell, and is told there
+                    workbench.encoded(recipe, role)
+        for bits in {cell.bits for cell in self.cells}:
+            self.track.limits(bits)
+
+    def usual_jobs(self, waiting: int) -> int:
+        """As many processes as there are processors, where each run takes one thread and there are cells enough."""
+        if waiting < 4 or self._workbench.device.type != "cpu":
+            return 1
+        threads = max(self._workbench.threads_of(recipe) for recipe in self._recipes.values())
+        return max(1, min(parallel.available_threads() // threads, waiting // 2))
 
     def request(self, cell: Cell) -> str:
         """Digest of what was typed for a cell, and of every source and package that gives it a meaning."""
@@ -238,19 +287,6 @@ def dataset_class(name: str, assignments: Iterable[Assignment] = ()) -> tuple[ty
             raise HashzooError(f"data set '{base}' has no variants; type {base}")
         chosen["variant"] = variant
     return target, chosen
-
-
-def available_threads() -> int:
-    """The processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _tell(
-    watch: Callable[[Event], None], number: int, total: int, cell: Cell, kind: str, content: dict[str, Any]
-) -> None:
-    watch(Event(kind, number, total, cell, content))
 
 
 def _whole(value: Any, low: int, high: int) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from helpers import HERE, SMALL, forget
 
 import hashzoo
-from hashzoo import benchmark, storage
+from hashzoo import benchmark, parallel, storage
 from hashzoo.benchmark import Event, bench, open_dataset
 from hashzoo.errors import HashzooError
 from hashzoo.storage import StorageError, read_json, write_json
@@ -362,7 +362,7 @@ def test_a_file_that_a_setting_names_is_part_of_the_request(tiny):
 
 
 def test_threads_are_those_that_the_process_may_use(monkeypatch):
-    assert benchmark.available_threads() >= 1
+    assert parallel.available_threads() >= 1
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert benchmark.available_threads() == 1
+    assert parallel.available_threads() == 1

@@ -20,7 +20,13 @@ Settings = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that keeps runs.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="CPU threads of a run; one, or all to train an encoder along."),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Cells trained side by side; as many as there are processors.")
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
@@ -35,6 +41,7 @@ def bench(
     runs: Runs = Path("runs"),
     device: Device = "auto",
     threads: Threads = None,
+    jobs: Jobs = None,
     fresh: Fresh = False,
     json: Json = False,
 ) -> None:
@@ -52,6 +59,7 @@ def bench(
         runs=runs,
         device=device,
         threads=threads,
+        jobs=jobs,
         fresh=fresh,
     )
     _show(result, json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ class Watch:
         self._console = console
         self._status = console.status("") if console.is_terminal else None
         self._running = False
-        self._start = time.perf_counter()
 
     def __enter__(self) -> Watch:
         return self
@@ -32,21 +30,15 @@ class Watch:
     def __call__(self, event: Event) -> None:
         cell = event.cell
         what = f"{event.number}/{event.total} {cell.method} {cell.encoders} {cell.bits} bits seed {cell.seed}"
-        if event.kind == "start":
-            self._start = time.perf_counter()
-        elif event.kind == "epoch" and self._status is not None:
-            from rich.text import Text
-
+        if event.kind == "start" and "jobs" in event.content:
+            self._show(f"training {event.content['cells']} cells, {event.content['jobs']} side by side")
+        elif event.kind == "epoch":
             terms = " ".join(
                 f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
                 for name, value in event.content.items()
             )
-            self._status.update(Text(f"{what}: {terms}"))
-            if not self._running:
-                self._status.start()
-                self._running = True
+            self._show(f"{what}: {terms}")
         elif event.kind == "done":
-            self._stop()
             self._console.print(f"{what}: {self._outcome(event)}", highlight=False, markup=False, style="dim")
 
     def _outcome(self, event: Event) -> str:
@@ -54,8 +46,18 @@ class Watch:
         if result["status"] != "ok":
             return f"failed: {result['reason']}"
         scores = result["scores"]
-        seconds = "reused" if result["reused"] else f"{time.perf_counter() - self._start:.1f} s"
+        seconds = "reused" if result["reused"] else f"{sum(result['seconds'].values()):.1f} s"
         return f"i2t {scores['i2t']['map']:.3f}  t2i {scores['t2i']['map']:.3f}  ({seconds})"
+
+    def _show(self, text: str) -> None:
+        if self._status is None:
+            return
+        from rich.text import Text
+
+        self._status.update(Text(text))
+        if not self._running:
+            self._status.start()
+            self._running = True
 
     def _stop(self) -> None:
         if self._status is not None and self._running:

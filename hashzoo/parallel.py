@@ -1,0 +1,73 @@
+"""Cells side by side: worker processes of the standard library, one cell each at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+from hashzoo.errors import HashzooError
+
+if TYPE_CHECKING:
+    from hashzoo.benchmark import Plan
+    from hashzoo.recipe import Cell
+
+_worker: dict[str, Any] = {}  # of a worker process: its plan
+
+
+def available_threads() -> int:
+    """The processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def train(plan: Plan, cells: list[Cell], fresh: bool, jobs: int, done: Callable[[Cell, dict[str, Any]], None]) -> None:
+    """Train cells in `jobs` processes; `done` is called in this process, in the order in which they finish.
+
+    Each worker opens the data set and the cached features again; nothing but names and results travels. When
+    this process is stopped its workers are ended with it: what they had finished is kept.
+    """
+    # Spawned, not forked: torch, numba and their threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(min(jobs, len(cells)), context, _start, (plan.words,))
+    try:
+        futures = {pool.submit(_train, cell, fresh): cell for cell in cells}
+        for future in as_completed(futures):
+            done(futures[future], future.result())
+        pool.shutdown()
+    except BrokenProcessPool as error:
+        raise HashzooError(
+            "a worker process was ended from outside, often for lack of memory; "
+            "run the same command again with fewer --jobs",
+            exit_code=1,
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+
+
+def _start(words: dict[str, Any]) -> None:
+    """Make a worker's plan, and end the worker when the process that started it is gone."""
+    from hashzoo.benchmark import plan_of
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker["plan"] = plan_of(**words)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next cell for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _train(cell: Cell, fresh: bool) -> dict[str, Any]:
+    return _worker["plan"].train(cell, fresh, lambda line: None)
