@@ -190,7 +190,7 @@ def rank_by_rows(query: Collection, database: Collection, counts: Counts, wanted
                 labels,
                 query_labels[group],
                 shift,
-                np.empty(TILE, dtype=key),
+                np.empty((2, TILE), dtype=key),
                 counters[group],
                 cuts,
                 keep_relevant,
