@@ -364,19 +364,22 @@ def sweep(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def sum_levels(histogram, gains, items, relevant, gain):  # type: ignore[no-untyped-def]
-    """Items, relevant items and summed gain at each distance.
+def sum_levels(histogram, gains, items, relevant, gain, level_items):  # type: ignore[no-untyped-def]
+    """Items, relevant items and summed gain at each distance, and items at each level.
 
     Args:
         histogram: (Q, distances, levels) int64.
         gains: (levels,) float64.
         items, relevant, gain: (Q, distances) int64, int64 and float64, written.
+        level_items: (Q, levels) int64, added to.
     """
     for q in range(histogram.shape[0]):
         for d in range(histogram.shape[1]):
             row = histogram[q, d]
             good = 0
             total = 0.0
+            for level in range(row.size):
+                level_items[q, level] += row[level]
             for level in range(1, row.size):
                 good += row[level]
                 total += row[level] * gains[level]
