@@ -13,7 +13,8 @@ from hashzoo.errors import HashzooError
 from hashzoo.storage import read_arrays, write_arrays
 
 MAX_BITS = 4096
-PACK_ROWS = 1 << 16  # rows converted at a time, so that packing needs no second full-size array
+PACK_ROWS = 1 << 16  # rows converted at a time, so that nothing needs a second full-size array
+PACK_VALUES = 1 << 19  # values packed at a time: the test for NaN leaves them in the cache for the comparison
 CORRELATION_WORK = 1 << 34  # multiply-adds that `health` may spend on bit correlations
 
 
@@ -103,12 +104,13 @@ def pack(values: Any, ids: Any = None) -> Codes:
     data = np.empty((rows, -(-bits // 8)), dtype=np.uint8)
     if not 1 <= bits <= MAX_BITS:
         raise HashzooError(f"a code has 1 to {MAX_BITS} bits, not {bits}; give another number of columns")
-    for start in range(0, rows, PACK_ROWS):
-        block = array[start : start + PACK_ROWS]
+    step = max(1, PACK_VALUES // bits)
+    for start in range(0, rows, step):
+        block = array[start : start + step]
         if block.dtype.kind == "f" and np.isnan(block.min()):  # the least of numbers and NaN is NaN
             row = start + int(np.flatnonzero(np.isnan(block).any(axis=1))[0])
             raise HashzooError(f"row {row} of the codes holds NaN; find out which step made it before packing")
-        data[start : start + PACK_ROWS] = pack_rows(block > 0)
+        data[start : start + step] = pack_rows(block > 0)
     return Codes(data, bits, None if ids is None else np.asarray(ids))
 
 

@@ -235,24 +235,31 @@ def _sum_within(values, found, k, relevant_ranks):  # type: ignore[no-untyped-de
 
 
 @compiled
-def _find_relevant(keys, counter, found):  # type: ignore[no-untyped-def]
-    """Move the counters over a tile; found[:count] gets what they reach at the relevant items."""
+def _find_relevant(a_keys, b_keys, a_counter, b_counter, a_found, b_found):  # type: ignore[no-untyped-def]
+    """Move the counters of two queries over a tile; found[:count] gets what they reach at the relevant items.
+
+    Two queries in turn, so that a counter is seldom read while its last store is still under way.
+    """
     one = np.uint64(1)
     step = one << np.uint64(32)
-    count = np.uint64(0)
-    for j in range(keys.size):
-        key = np.uint64(keys[j])
-        is_relevant = key & one
-        reached = counter[key >> one] + (step | is_relevant)
-        counter[key >> one] = reached
-        found[count] = reached
-        count += is_relevant
-    return np.int64(count)
+    a_count, b_count = np.uint64(0), np.uint64(0)
+    for j in range(a_keys.size):
+        a_key, b_key = np.uint64(a_keys[j]), np.uint64(b_keys[j])
+        a_relevant, b_relevant = a_key & one, b_key & one
+        reached = a_counter[a_key >> one] + (step | a_relevant)
+        a_counter[a_key >> one] = reached
+        a_found[a_count] = reached
+        reached = b_counter[b_key >> one] + (step | b_relevant)
+        b_counter[b_key >> one] = reached
+        b_found[b_count] = reached
+        a_count += a_relevant
+        b_count += b_relevant
+    return np.int64(a_count), np.int64(b_count)
 
 
 @compiled
 def _find_levels(keys, counter, shift, found, level):  # type: ignore[no-untyped-def]
-    """`_find_relevant` for keys with more than one bit of level; level[:count] gets the levels."""
+    """`_find_relevant` of one query whose keys have more than one bit of level; level[:count] gets the levels."""
     key_shift, level_mask = np.uint64(shift), np.uint64((1 << shift) - 1)
     step = np.uint64(1) << np.uint64(32)
     count = np.uint64(0)
@@ -306,7 +313,7 @@ def sweep(  # type: ignore[no-untyped-def]
 
     Args:
         shift: keys hold the level in their lowest `shift` bits; one bit means "shares a label".
-        keys: (TILE,) uint16 or uint32, scratch.
+        keys: (2, TILE) uint16 or uint32, scratch.
         counters: (Q, bits + 1) uint64, rank * 2^32 + rank among the relevant, reached so far; kept between blocks.
         cuts, keep_relevant: (C,) uint64 (2^32 - 1: no cut) and bool: the cut keeps relevant items, not positions.
         precision_sums, cut_hits: (Q, C) float64 and int64, added to: precisions at the relevant items within the
@@ -317,53 +324,62 @@ def sweep(  # type: ignore[no-untyped-def]
         gain_slots, gains, discounts, discounted: the same for sums of gains[level] * discounts[rank], float64.
     """
     high = np.uint64(32)
-    found, level = np.empty(TILE, dtype=np.uint64), np.empty(TILE, dtype=np.uint16)
+    found, level = np.empty((2, TILE), dtype=np.uint64), np.ones((2, TILE), dtype=np.uint16)
     precision = np.empty(TILE, dtype=np.float64)
+    spare = np.zeros(counters.shape[1], dtype=np.uint64)
     for start in range(0, words.shape[1], TILE):
         stop = min(start + TILE, words.shape[1])
-        tile_keys = keys[: stop - start]
-        for i in range(queries.shape[0]):
-            _fill_keys(words, queries[i], labels, query_labels[i], 1 << shift, start, stop, tile_keys)
+        a_keys, b_keys = keys[0, : stop - start], keys[1, : stop - start]
+        for a in range(0, queries.shape[0], 2):
+            b = min(a + 1, queries.shape[0] - 1)  # a query left over is its own partner, with a counter of no use
+            _fill_keys(words, queries[a], labels, query_labels[a], 1 << shift, start, stop, a_keys)
+            _fill_keys(words, queries[b], labels, query_labels[b], 1 << shift, start, stop, b_keys)
+            b_counter = counters[b] if b > a else spare
             if shift == 1:
-                count = _find_relevant(tile_keys, counters[i], found)
-                level[:count] = 1
+                a_count, b_count = _find_relevant(a_keys, b_keys, counters[a], b_counter, found[0], found[1])
             else:
-                count = _find_levels(tile_keys, counters[i], shift, found, level)
-            reached, values = found[:count], precision[:count]
-            for j in range(values.size):
-                values[j] = np.float64(reached[j] & LOW_HALF) / np.float64(reached[j] >> high)
-            for c in range(cuts.size):
-                precision_sums[i, c] += _sum_within(values, reached, cuts[c], keep_relevant[c])
-                if cuts[c] < LOW_HALF:
-                    cut_hits[i, c] += _count_within(reached, cuts[c])
-            if relevant.size:
-                hits_at_r[i] += _count_within(reached, relevant[i])
-            if slots.size > 1:
-                for j in range(reached.size):
-                    rank = reached[j] >> high
-                    if rank < slots.size:
-                        hits[i, slots[rank]] += 1
-            if gain_slots.size > 1:
-                for j in range(reached.size):
-                    rank = reached[j] >> high
-                    if rank < gain_slots.size:
-                        discounted[i, gain_slots[rank]] += gains[level[j]] * discounts[rank]
+                a_count = _find_levels(a_keys, counters[a], shift, found[0], level[0])
+                b_count = _find_levels(b_keys, b_counter, shift, found[1], level[1])
+            for i in range(a, b + 1):
+                reached = found[i - a, : a_count if i == a else b_count]
+                values = precision[: reached.size]
+                for j in range(values.size):
+                    values[j] = np.float64(reached[j] & LOW_HALF) / np.float64(reached[j] >> high)
+                for c in range(cuts.size):
+                    precision_sums[i, c] += _sum_within(values, reached, cuts[c], keep_relevant[c])
+                    if cuts[c] < LOW_HALF:
+                        cut_hits[i, c] += _count_within(reached, cuts[c])
+                if relevant.size:
+                    hits_at_r[i] += _count_within(reached, relevant[i])
+                if slots.size > 1:
+                    for j in range(reached.size):
+                        rank = reached[j] >> high
+                        if rank < slots.size:
+                            hits[i, slots[rank]] += 1
+                if gain_slots.size > 1:
+                    for j in range(reached.size):
+                        rank = reached[j] >> high
+                        if rank < gain_slots.size:
+                            discounted[i, gain_slots[rank]] += gains[level[i - a, j]] * discounts[rank]
 
 
 @compiled
-def sum_levels(histogram, gains, items, relevant, gain):  # type: ignore[no-untyped-def]
-    """Items, relevant items and summed gain at each distance.
+def sum_levels(histogram, gains, items, relevant, gain, level_items):  # type: ignore[no-untyped-def]
+    """Items, relevant items and summed gain at each distance, and items at each level.
 
     Args:
         histogram: (Q, distances, levels) int64.
         gains: (levels,) float64.
         items, relevant, gain: (Q, distances) int64, int64 and float64, written.
+        level_items: (Q, levels) int64, added to.
     """
     for q in range(histogram.shape[0]):
         for d in range(histogram.shape[1]):
             row = histogram[q, d]
             good = 0
             total = 0.0
+            for level in range(row.size):
+                level_items[q, level] += row[level]
             for level in range(1, row.size):
                 good += row[level]
                 total += row[level] * gains[level]

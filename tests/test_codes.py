@@ -51,7 +51,7 @@ def test_dtype_and_memory_order_do_not_matter(dtype):
 def test_packing_goes_by_blocks(monkeypatch):
     wanted = np.random.default_rng(1).random((10, 9)) > 0.5
     whole = pack(wanted).digest()
-    monkeypatch.setattr("hashzoo.codes.PACK_ROWS", 3)
+    monkeypatch.setattr("hashzoo.codes.PACK_VALUES", 3 * 9)
     assert pack(wanted).digest() == whole
     bad = wanted.astype(float)
     bad[7, 2] = np.nan

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from hashzoo.errors import HashzooError
-from hashzoo.evaluator import against_best, bootstrap_interval, holm, over_seeds, randomisation_test
+from hashzoo.evaluator import (
+    against_best,
+    bootstrap_interval,
+    bootstrap_intervals,
+    holm,
+    over_seeds,
+    randomisation_test,
+)
 from hashzoo.evaluator import significance as module
 
 
@@ -40,6 +47,20 @@ def test_skipped_queries_are_left_out_of_the_bootstrap():
     assert low < 0.5 < high
     assert high < 0.56
     assert bootstrap_interval(np.ones(5), counted=np.ones(5)) == (1.0, 1.0)
+
+
+def test_intervals_of_many_rows_are_those_of_each_row_and_of_drawn_queries():
+    rng = np.random.default_rng(10)
+    values, counted = rng.random((4, 37)), (rng.random((4, 37)) > 0.3).astype(float)
+    drawn = np.random.default_rng(3).integers(0, 37, size=(500, 37))
+    for weights in (None, counted):
+        stacked = bootstrap_intervals(values, resamples=500, seed=3, counted=weights)
+        for row, limits in enumerate(stacked.tolist()):
+            weight = None if weights is None else weights[row]
+            assert bootstrap_interval(values[row], resamples=500, seed=3, counted=weight) == tuple(limits)
+            total = 37 if weights is None else weight[drawn].sum(axis=1)
+            means = values[row][drawn].sum(axis=1) / total
+            assert limits == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist(), abs=1e-12)
 
 
 def test_the_test_enumerates_few_queries_exactly():
@@ -93,6 +114,8 @@ def test_the_best_and_those_not_significantly_worse():
     assert set(p_values) == {"worse", "near"}
     assert p_values["worse"] < 0.01
     assert p_values["near"] > 0.05
+    one_by_one = {name: randomisation_test(runs["best"], runs[name]) for name in p_values}
+    assert p_values == holm(one_by_one)
     assert against_best({"only": base}) == ("only", {})
 
 
@@ -112,6 +135,8 @@ def test_over_seeds():
         (lambda: bootstrap_interval([1.0], confidence=95), "between 0 and 1"),
         (lambda: bootstrap_interval([1.0], resamples=0), "at least 1"),
         (lambda: bootstrap_interval([1.0], counted=[0.0]), "counted"),
+        (lambda: bootstrap_intervals([1.0]), "2-D"),
+        (lambda: bootstrap_intervals([[1.0], [1.0]], counted=[[1.0], [0.0]]), "counted"),
         (lambda: randomisation_test([1.0], [1.0, 2.0]), "1 and 2 queries"),
         (lambda: against_best({}), "no run"),
     ],

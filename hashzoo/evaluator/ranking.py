@@ -79,16 +79,19 @@ class Counts:
     n: np.ndarray  # (Q, distances) int64, all items
     r: np.ndarray  # (Q, distances) int64, relevant items
     gain: np.ndarray  # (Q, distances) float64, summed gain
+    level_items: np.ndarray  # (Q, levels) int64, all items by number of shared labels
 
     @classmethod
     def of(cls, histogram: np.ndarray) -> Counts:
         """The counts of a (Q, distances, levels) histogram."""
         from hashzoo.kernels import sum_levels
 
-        gains, shape = scaled_gains(histogram.shape[2]), histogram.shape[:2]
+        queries, distances, levels = histogram.shape
+        gains, shape = scaled_gains(levels), (queries, distances)
         n, r, gain = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64), np.empty(shape)
-        sum_levels(histogram, gains, n, r, gain)
-        return cls(histogram, gains, n, r, gain)
+        level_items = np.zeros((queries, levels), dtype=np.int64)
+        sum_levels(histogram, gains, n, r, gain, level_items)
+        return cls(histogram, gains, n, r, gain, level_items)
 
 
 def split_ties(n: np.ndarray, r: np.ndarray, ties: str) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +124,7 @@ def ideal_gain(counts: Counts, wanted: Wanted) -> np.ndarray:
 
     ideal = np.zeros((len(counts.n), wanted.ndcg_ranks.size))
     if ideal.size:
-        n = np.ascontiguousarray(counts.histogram.sum(axis=1)[:, ::-1])
+        n = np.ascontiguousarray(counts.level_items[:, ::-1])
         closed_forms.discounted_gain_at(n, n * counts.gains[::-1], wanted.discounts, wanted.ndcg_ranks, ideal)
     return ideal
 
@@ -190,7 +193,7 @@ def rank_by_rows(query: Collection, database: Collection, counts: Counts, wanted
                 labels,
                 query_labels[group],
                 shift,
-                np.empty(TILE, dtype=key),
+                np.empty((2, TILE), dtype=key),
                 counters[group],
                 cuts,
                 keep_relevant,

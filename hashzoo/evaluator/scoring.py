@@ -160,8 +160,8 @@ class Tally:
     def _keep(self, name: str, values: np.ndarray) -> None:
         self.values.setdefault(name, []).append(values)
 
-    def _sum(self, name: str, values: np.ndarray) -> None:
-        total = values.sum(axis=0)
+    def _sum(self, name: str, values: np.ndarray, columns: list[int] | slice = slice(None)) -> None:
+        total = values.sum(axis=0)[columns]
         self.curves[name] = self.curves[name] + total if name in self.curves else total
 
     def _add_ranks(self, ranked: Ranked, relevant: np.ndarray) -> None:
@@ -186,11 +186,11 @@ class Tally:
         counted = self._counted(relevant)
         if "pr_curve_rank" in request.plain:
             columns = [column[rank] for rank in names.curve_ranks(self.database)]
-            self._sum("rank precision", precision[counted][:, columns])
-            self._sum("rank recall", recall[counted][:, columns])
-            self._sum("rank hits", ranked.hits[counted][:, columns])
+            self._sum("rank precision", precision[counted], columns)
+            self._sum("rank recall", recall[counted], columns)
+            self._sum("rank hits", ranked.hits[counted], columns)
         if "top_n_precision" in request.plain:
-            self._sum("top_n", precision[counted][:, [column[rank] for rank in names.TOP_N]])
+            self._sum("top_n", precision[counted], [column[rank] for rank in names.TOP_N])
 
     def _add_radii(self, retrieved: np.ndarray, found: np.ndarray, relevant: np.ndarray) -> None:
         request = self.request

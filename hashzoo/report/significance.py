@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hashzoo.errors import HashzooError, did_you_mean
-from hashzoo.evaluator import against_best, bootstrap_interval, randomisation_test
+from hashzoo.evaluator import against_best, bootstrap_interval, bootstrap_intervals, randomisation_test
 from hashzoo.report.table import DIRECTION_NAMES, Column, label_of
 from hashzoo.storage import read_arrays
 
@@ -48,7 +48,13 @@ def as_good_as_best(values: Mapping[Column, Mapping[str, np.ndarray]]) -> dict[C
 
 def intervals(values: Mapping[Column, Mapping[str, np.ndarray]]) -> dict[Column, dict[str, tuple[float, float]]]:
     """The bootstrap interval of each cell's mAP (see INTERVAL)."""
-    return {column: {row: bootstrap_interval(array) for row, array in rows.items()} for column, rows in values.items()}
+    cells = [(column, row) for column, rows in values.items() for row in rows]
+    found: dict[Column, dict[str, tuple[float, float]]] = {column: {} for column in values}
+    if cells:
+        limits = bootstrap_intervals([values[column][row] for column, row in cells])  # a track has one set of queries
+        for (column, row), (low, high) in zip(cells, limits.tolist(), strict=True):
+            found[column][row] = low, high
+    return found
 
 
 def compare(tracks: list[dict[str, Any]], a: str, b: str) -> list[dict[str, Any]]:
