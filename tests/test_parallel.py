@@ -46,12 +46,9 @@ def run(jobs, runs="runs", methods=("toy",), bits=(8, 16), **options):
 
 def test_two_processes_make_the_bytes_that_one_makes(tiny):
     seen = []
-    together = run(2, "together", watch=seen.append)
-    alone = run(1, "alone")
-    together, alone = together["results"], alone["results"]
+    together = run(2, "together", watch=seen.append)["results"]
+    alone = run(1, "alone")["results"]
     assert [(r["method"], r["bits"]) for r in together] == [(r["method"], r["bits"]) for r in alone]
-        (r["method"], r["bits"]) for r in alone["results"]
-    ]
     for one, other in zip(together, alone, strict=True):
         assert one["key"] == other["key"]
         for name in ("codes.npz", "per_query.npz", "model.safetensors"):
