@@ -16,8 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hashzoo import parallel, zoo
-from hashzoo.codes import load_codes
+from hashzoo.codes import load_codes, pack
 from hashzoo.data import Dataset
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, build, check_used, pair_of, parse_encoders
@@ -180,14 +182,18 @@ class Plan:
         return result | {"reused": False, "run": str(folder)}
 
     def prepare(self) -> None:
-        """Do once what all cells need: features in the cache, compiled kernels, the limits of every code length."""
+        """Do once, before workers start, what each of them would do: features and compiled kernels into the caches."""
         workbench = self._workbench
         for recipe in self._recipes.values():
             for role in ROLES:
                 with contextlib.suppress(Exception):  # what fails here fails again in its cell, and is told there
                     workbench.encoded(recipe, role)
-        for bits in {cell.bits for cell in self.cells}:
-            self.track.limits(bits)
+        blank = {
+            f"{role}_{split}": pack(np.zeros((self.track.counts[split], 1)))
+            for role in ROLES
+            for split in ("query", "database")
+        }
+        self.track.score(blank)  # compiles the kernels, where they are not in numba's cache yet
 
     def usual_jobs(self, waiting: int) -> int:
         """As many processes as there are processors, where each run takes one thread and there are cells enough."""

@@ -27,15 +27,15 @@ class Lite0(TimmEncoder):
     same input, so that a table compares methods and not what they take from a backbone.
 
     Args:
-        pixels: side of the square input. The network was trained at 224; 160 is a compromise that
-            costs half. For drawings on a plain ground 64 to 128 give features as good.
+        pixels: side of the square input. 128 is fast, and enough for drawings and small pictures; the network
+            was trained at 224, which names photographs better.
         weights: "pretrained" (the installed package), a file laid out as the package's, or "random".
     """
 
     known_as = "lite0"
     path_help = f"the .pth file of the package {PACKAGE}"
 
-    def __init__(self, pixels: int = 160, weights: str = "pretrained"):
+    def __init__(self, pixels: int = 128, weights: str = "pretrained"):
         if weights == "pretrained":
             weights = str(package_folder(PACKAGE.replace("-", "_"), PACKAGE, "lite0") / FILE)
         super().__init__("tf_efficientnet_lite0", weights=weights, pixels=pixels)

@@ -117,4 +117,4 @@ def _teacher_map(job: Job, image_codes: Tensor, label_codes: Tensor) -> float:
     """Image-to-label mAP on some training rows: how good the teacher is before the student starts."""
     rows = torch.randperm(len(job.train), generator=job.generator)[:TEACHER_ROWS]
     labels = job.train.labels.cpu()[rows].bool()
-    return evaluate(image_codes[rows], sign(label_codes[rows]), labels, labels).map
+    return evaluate(image_codes[rows], sign(label_codes[rows]), labels, labels, metrics=["map"]).map
