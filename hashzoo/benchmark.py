@@ -22,7 +22,7 @@ from hashzoo import parallel, zoo
 from hashzoo.codes import load_codes, pack
 from hashzoo.data import Dataset
 from hashzoo.errors import HashzooError, one_line
-from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, build, check_used, pair_of, parse_encoders
+from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, available_threads, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
 from hashzoo.storage import digest, write_arrays, write_json
 from hashzoo.track import Track, evaluator_digest, read_result
@@ -199,8 +199,8 @@ class Plan:
         """As many processes as there are processors, where each run takes one thread and there are cells enough."""
         if waiting < 4 or self._workbench.device.type != "cpu":
             return 1
-        threads = max(self._workbench.threads_of(recipe) for recipe in self._recipes.values())
-        return max(1, min(parallel.available_threads() // threads, waiting // 2))
+        threads = max(recipe.threads(self.threads) for recipe in self._recipes.values())
+        return max(1, min(available_threads() // threads, waiting // 2))
 
     def request(self, cell: Cell) -> str:
         """Digest of what was typed for a cell, and of every source and package that gives it a meaning."""

@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 _worker: dict[str, Any] = {}  # of a worker process: its plan
 
 
-def available_threads() -> int:
-    """The processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def train(plan: Plan, cells: list[Cell], fresh: bool, jobs: int, done: Callable[[Cell, dict[str, Any]], None]) -> None:
     """Train cells in `jobs` processes; `done` is called in this process, in the order in which they finish.
 

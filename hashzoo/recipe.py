@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,16 @@ class Recipe:
             key=lambda plugin: plugin.name,
         )
 
+    def threads(self, asked: int | None) -> int:
+        """The CPU threads of a training run.
+
+        Unless asked otherwise one, where both encoders are frozen: heads are small, more threads hardly help,
+        and the codes do not depend on the number of processors. All there are, to train an encoder along.
+        """
+        if asked is not None:
+            return asked
+        return 1 if all(value.value for value in self.frozen.values()) else available_threads()
+
     def encoder(self, role: str) -> Any:
         """The encoder of a role, constructed; what follows the colon of its name is the first argument."""
         section = self.sections[role]
@@ -105,6 +116,13 @@ class Recipe:
         if modality != role:
             raise HashzooError(f"'{self.encoders[role]}' encodes {modality}s, not {role}s; write IMAGE+TEXT")
         return encoder
+
+
+def available_threads() -> int:
+    """The processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterable[Assignment]) -> Recipe:

@@ -34,7 +34,6 @@ from hashzoo.encoders.base import Encoder
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.features import Encoded, encode_modality
 from hashzoo.model import Tower, Towers, encode
-from hashzoo.parallel import available_threads
 from hashzoo.recipe import ROLES, Cell, Recipe
 from hashzoo.storage import (
     StorageError,
@@ -56,11 +55,7 @@ STATISTICS_ROWS = 20_000
 
 @dataclass
 class Workbench:
-    """What the cells of one bench share: the data set, its encoded modalities, the device.
-
-    `threads` are those of a training run: None is one thread where both encoders are frozen (heads are small:
-    more threads hardly help, and the codes do not depend on the number of processors), else all there are.
-    """
+    """What the cells of one bench share: the data set, its encoded modalities, the device, the threads asked for."""
 
     dataset: Dataset
     track: Track
@@ -89,12 +84,6 @@ class Workbench:
                 ) from error
             self._encoders[key] = encoder.eval(), card
         return self._encoders[key]
-
-    def threads_of(self, recipe: Recipe) -> int:
-        """The CPU threads that train this recipe."""
-        if self.threads is not None:
-            return self.threads
-        return 1 if all(recipe.frozen[role].value for role in ROLES) else available_threads()
 
     def encoded(self, recipe: Recipe, role: str) -> Encoded:
         """All rows of one modality as this recipe's tower takes them."""
@@ -132,7 +121,7 @@ def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
         "seed": cell.seed,
         "plugins": plugins,
         "device": device_name(bench.device),
-        "threads": bench.threads_of(recipe),
+        "threads": recipe.threads(bench.threads),
         "versions": {name: version for name in VERSIONS if (version := _version(name))},
     }
 
@@ -226,7 +215,7 @@ def _fit_and_encode(
     """Fit the towers and encode the query and database rows of both modalities."""
     seconds = {}
     splits = bench.dataset.splits
-    with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, bench.threads_of(recipe)):
+    with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, recipe.threads(bench.threads)):
 
         def log(**terms: Any) -> None:
             line = {name: float(v) if hasattr(v, "item") else v for name, v in terms.items()}

@@ -28,7 +28,7 @@ ORDER = (
     {"track"},
     {"recipe"},
     {"run"},
-    {"benchmark"},
+    {"benchmark", "parallel"},
     {"report", "doctor"},
     {"cli"},
 )

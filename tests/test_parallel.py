@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import SMALL
 
-from hashzoo import parallel
+from hashzoo import benchmark, parallel
 from hashzoo.benchmark import bench
 from hashzoo.errors import HashzooError
 
@@ -77,7 +77,7 @@ def test_a_worker_that_dies_is_one_sentence(tiny):
 
 
 def test_few_cells_and_trained_encoders_stay_in_this_process(tiny, monkeypatch):
-    monkeypatch.setattr(parallel, "available_threads", lambda: 8)
+    monkeypatch.setattr(benchmark, "available_threads", lambda: 8)
     monkeypatch.setattr(parallel, "train", lambda *a: pytest.fail("no worker was needed"))
     run(None, bits=(8,))
     jobs = []

@@ -23,10 +23,10 @@ def print_table(table: Table, console: Console) -> None:
     # The table is measured without a limit: rich would squeeze its columns to fit.
     width = console.measure(both, options=console.options.update(max_width=10_000)).maximum
     if width <= console.width:
-        console.print(both)
+        _print_titled(table.title, both, console)
     else:
-        for direction in DIRECTION_NAMES:
-            console.print(_rich_table(table, (direction,)))
+        for direction, name in DIRECTION_NAMES.items():
+            _print_titled(f"{table.title}, {name}", _rich_table(table, (direction,)), console)
     console.print(table.caption, style="dim", highlight=False, markup=False)
     for note in table.notes:
         console.print(f"! {note}", style="yellow", highlight=False, markup=False)
@@ -37,7 +37,7 @@ def print_intervals(
 ) -> None:
     """The interval of every cell, a table a direction."""
     for direction, name in DIRECTION_NAMES.items():
-        grid = _grid(f"{what}, {name}")
+        grid = _grid()
         grid.add_column("method", no_wrap=True)
         columns = [(direction, bits) for bits in table.bits]
         for _, bits in columns:
@@ -45,12 +45,12 @@ def print_intervals(
         for row in table.rows:
             cells = [intervals.get(column, {}).get(row.label) for column in columns]
             grid.add_row(row.label, *("-".join(map(score, cell)) if cell else "" for cell in cells))
-        console.print(grid)
+        _print_titled(f"{what}, {name}", grid, console)
 
 
 def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console) -> None:
     """Two rows of one track, column by column (see `significance.compare`)."""
-    grid = _grid(f"mAP of {a} and {b} on {compared['track']['dataset']}")
+    grid = _grid()
     for column in ("direction", "bits", a, b, "difference", "interval", "p"):
         grid.add_column(column, justify="left" if column == "direction" else "right", no_wrap=True)
     for row in compared["rows"]:
@@ -58,7 +58,7 @@ def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console)
         difference, interval = f"{row['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"
         name, bits = DIRECTION_NAMES[row["direction"]], str(row["bits"])
         grid.add_row(name, bits, score(row["a"]), score(row["b"]), difference, interval, f"{row['p']:.4f}")
-    console.print(grid)
+    _print_titled(f"mAP of {a} and {b} on {compared['track']['dataset']}", grid, console)
 
 
 def markdown(table: Table) -> str:
@@ -94,7 +94,7 @@ def latex(table: Table) -> str:
 def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
     from rich.text import Text
 
-    grid = _grid(table.title if len(directions) > 1 else f"{table.title}, {DIRECTION_NAMES[directions[0]]}")
+    grid = _grid()
     grid.add_column("method", overflow="fold")  # the one column that may be broken where a line is too short
     for direction in directions:
         for position, bits in enumerate(table.bits):
@@ -111,12 +111,17 @@ def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
     return grid
 
 
-def _grid(title: str) -> RichTable:
+def _grid() -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
-    from rich.text import Text
 
-    return RichTable(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    return RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+
+
+def _print_titled(title: str, grid: RichTable, console: Console) -> None:
+    """A title over a table; as the table's own title, rich would fold it to the width of the table."""
+    console.print(title, style="bold", highlight=False, markup=False)
+    console.print(grid)
 
 
 def _md_line(cells: list[str]) -> str:
