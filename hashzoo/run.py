@@ -63,6 +63,7 @@ class Workbench:
     threads: int | None
     _encoders: dict[str, tuple[Encoder, dict[str, Any]]] = field(default_factory=dict)
     _encoded: dict[str, Encoded] = field(default_factory=dict)
+    _texts: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def encoder(self, recipe: Recipe, role: str) -> tuple[Encoder, dict[str, Any]]:
         """The encoder of a role and its card; built and fitted once for all cells with the same settings."""
@@ -94,6 +95,14 @@ class Workbench:
             encoder, card = self.encoder(recipe, role)
             self._encoded[key] = encode_modality(self.dataset, encoder, card, role, outputs, frozen)
         return self._encoded[key]
+
+    def text_inputs(self, recipe: Recipe, strings: list[str]) -> torch.Tensor:
+        """Strings as the text tower takes them; encoded once for all cells that ask for the same ones."""
+        encoded = self.encoded(recipe, "text")
+        key = digest([id(encoded), strings])
+        if key not in self._texts:
+            self._texts[key] = encoded.tower_inputs(strings)
+        return self._texts[key]
 
 
 def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
@@ -268,7 +277,7 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         device=bench.device,
         generator=torch.Generator().manual_seed(cell.seed),
         towers=lambda: Towers(tower("image"), tower("text")).to(bench.device),
-        text_inputs=lambda strings: encoded["text"].tower_inputs(list(strings)).to(bench.device),
+        text_inputs=lambda strings: bench.text_inputs(recipe, list(strings)).to(bench.device),
         log=log,
     )
 
