@@ -138,9 +138,7 @@ def plan_of(cells: list[Cell], dataset: str, settings: list[str], runs: str, dev
     words |= {"device": device, "threads": threads}
     assignments = parse_assignments(settings, {cell.method: None for cell in cells})
     data = open_dataset(dataset, assignments)
-    return Plan(
-        zoo.load(), data, Track.of(data), Path(runs), cells, assignments, device, threads, words | {"threads": threads}
-    )
+    return Plan(zoo.load(), data, Track.of(data), Path(runs), cells, assignments, device, threads, words)
 
 
 @dataclass
