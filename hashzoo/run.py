@@ -221,9 +221,7 @@ def train_cell(
 def _fit_and_encode(
     bench: Workbench, recipe: Recipe, cell: Cell, folder: Path, watch: Callable[[dict[str, Any]], None]
 ) -> tuple[dict[str, Codes], dict[str, float]]:
-    """Fit the towers and encode the query and database rows of both modalities."""
-    seconds = {}
-    splits = bench.dataset.splits
+    """Fit the towers, keep them, and encode the query and database rows of both modalities."""
     with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, recipe.threads(bench.threads)):
 
         def log(**terms: Any) -> None:
@@ -232,30 +230,42 @@ def _fit_and_encode(
             watch(line)
 
         start = time.perf_counter()
-        trainer = recipe.sections["trainer"].build()
-        towers = trainer.fit(make_job(bench, recipe, cell, log))
-        if not isinstance(towers, Towers):
-            raise HashzooError(
-                f"the trainer of '{cell.method}' gave back {type(towers).__name__}, not Towers", exit_code=1
-            )
-        seconds["train"] = time.perf_counter() - start
-        start = time.perf_counter()
-        codes = {}
-        for role in ROLES:
-            tower = getattr(towers, role)
-            for split in ("query", "database"):
-                codes[f"{role}_{split}"] = _codes(
-                    cell, role, tower, bench.encoded(recipe, role).inputs, getattr(splits, split)
-                )
-        seconds["encode"] = time.perf_counter() - start
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in towers.state_dict().items()}
+        towers = fit(bench, recipe, cell, log)
+        trained = time.perf_counter()
+        codes = encode_rows(bench, recipe, cell, towers)
+        seconds = {"train": trained - start, "encode": time.perf_counter() - trained}
     with atomic_write(folder / "model.safetensors") as file:
-        file.write(safetensors.torch.save(state))
+        file.write(state_bytes(towers))
     return codes, seconds
 
 
+def fit(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., None]) -> Towers:
+    """Train one cell; the caller has seeded the generators (`seeded`)."""
+    trainer = recipe.sections["trainer"].build()
+    towers = trainer.fit(make_job(bench, recipe, cell, log))
+    if not isinstance(towers, Towers):
+        raise HashzooError(f"the trainer of '{cell.method}' gave back {type(towers).__name__}, not Towers", exit_code=1)
+    return towers
+
+
+def encode_rows(bench: Workbench, recipe: Recipe, cell: Cell, towers: Towers) -> dict[str, Codes]:
+    """Codes of the query and database rows: "image_query", "image_database", "text_query", "text_database"."""
+    splits = {"query": bench.dataset.splits.query, "database": bench.dataset.splits.database}
+    return {
+        f"{role}_{split}": _codes(cell, role, getattr(towers, role), bench.encoded(recipe, role).inputs, rows)
+        for role in ROLES
+        for split, rows in splits.items()
+    }
+
+
+def state_bytes(towers: Towers) -> bytes:
+    """Parameters and buffers in the safetensors format: what `model.safetensors` holds."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in towers.state_dict().items()}
+    return safetensors.torch.save(state)
+
+
 def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., None]) -> Job:
-    """The job of one cell: training rows, fresh towers, text inputs for prompts. Nothing of query or database."""
+    """The job of one cell: training and validation rows, fresh towers, text inputs. Nothing of query or database."""
     encoded = {role: bench.encoded(recipe, role) for role in ROLES}
     train = bench.dataset.splits.train
     statistics = {role: torch.from_numpy(encoded[role].features[train[:STATISTICS_ROWS]]) for role in ROLES}
@@ -267,9 +277,13 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         made.standardise(statistics[role])
         return made
 
-    rows = {role: encoded[role].inputs[train] for role in ROLES}
+    def rows(split: np.ndarray) -> Rows:
+        inputs = [encoded[role].inputs[split] for role in ROLES]
+        return Rows(*inputs, labels=bench.dataset.labels[split], device=bench.device)
+
+    val = bench.dataset.splits.val
     return Job(
-        train=Rows(rows["image"], rows["text"], bench.dataset.labels[train], bench.device),
+        train=rows(train),
         bits=cell.bits,
         classes=bench.dataset.classes,
         widths={role: dict(encoded[role].widths) for role in ROLES},
@@ -279,6 +293,7 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         towers=lambda: Towers(tower("image"), tower("text")).to(bench.device),
         text_inputs=lambda strings: bench.text_inputs(recipe, list(strings)).to(bench.device),
         log=log,
+        val=rows(val) if len(val) else None,
     )
 
 

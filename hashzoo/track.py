@@ -43,7 +43,7 @@ class Track:
     def of(cls, dataset: Dataset) -> Track:
         dataset.check()
         splits = dataset.splits
-        counts = {name: len(getattr(splits, name)) for name in ("train", "query", "database")}
+        counts = {name: len(getattr(splits, name)) for name in ("train", "val", "query", "database")}
         return cls(
             dataset.name,
             dataset.fingerprint(),

@@ -24,7 +24,7 @@ class Batch:
 
 
 class Rows:
-    """The training rows of a job, indexed 0..n-1.
+    """The training (or validation) rows of a job, indexed 0..n-1.
 
     `image` and `text` are what the towers take: cached features (n, width) of a frozen encoder, or
     prepared items (n, ...) of one that is trained along. They may be memory-mapped: take batches.
@@ -62,6 +62,7 @@ class Job:
         towers: builds fresh towers; two calls give two different initialisations.
         text_inputs: strings to what the text tower takes, (len, width); label prompts, for example.
         log: call once an epoch with the epoch's number and the mean of each term.
+        val: rows held out of training, on which an epoch or a constant may be chosen, or None.
     """
 
     train: Rows
@@ -74,6 +75,7 @@ class Job:
     towers: Callable[[], Towers]
     text_inputs: Callable[[Sequence[str]], Tensor]
     log: Callable[..., None]
+    val: Rows | None = None
 
     def batches(self, size: int) -> Iterator[Batch]:
         """One epoch: all training rows in random order, in batches of at most `size` that differ by one row."""

@@ -41,7 +41,7 @@ def test_the_schema_of_a_result(tiny):
     assert json.loads(json.dumps(outcome, allow_nan=False)) == outcome
     assert outcome["schema"] == 1
     assert set(outcome["track"]) == {"id", "dataset", "fingerprint", "splits", "rule", "protocol", "counts"}
-    assert outcome["track"]["counts"] == {"train": 80, "query": 20, "database": 80, "labels": 22}
+    assert outcome["track"]["counts"] == {"train": 80, "val": 0, "query": 20, "database": 80, "labels": 22}
     assert [(r["method"], r["bits"]) for r in outcome["results"]] == [
         *(("toy", 8), ("toy", 16), ("random", 8), ("random", 16))
     ]

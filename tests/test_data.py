@@ -66,12 +66,19 @@ def test_malformed_split_is_refused(name: str, bad: np.ndarray, message: str) ->
     assert refusal(replace(GOOD, **{name: bad}).check, 5) == message.format(name)
 
 
-@pytest.mark.parametrize("other", ["train", "database"])
+@pytest.mark.parametrize("other", ["train", "database", "val"])
 def test_query_rows_may_not_leak(other: str) -> None:
     leaky = replace(GOOD, **{other: rows(0, 1, 3)})
     assert refusal(leaky.check, 5) == (
         f"1 of 2 query rows are also in '{other}' (first: row 3); take them out of one of the two"
     )
+
+
+def test_validation_rows_are_no_training_rows_and_may_be_missing() -> None:
+    assert refusal(replace(GOOD, val=rows(4, 1)).check, 5) == (
+        "1 of 2 val rows are also in 'train' (first: row 1); take them out of one of the two"
+    )
+    replace(GOOD, val=rows(4)).check(5)
 
 
 def test_split_digest_sees_order_and_borders_but_not_the_rule() -> None:
@@ -82,6 +89,7 @@ def test_split_digest_sees_order_and_borders_but_not_the_rule() -> None:
         replace(GOOD, query=rows(2), database=rows(3, 1, 0, 4)),
         replace(GOOD, train=GOOD.query, query=GOOD.train),
         replace(GOOD, database=rows(1, 0)),
+        replace(GOOD, val=rows(4)),
     ]
     assert len({splits.digest() for splits in variants}) == len(variants)
     assert replace(GOOD, rule="told otherwise").digest() == GOOD.digest()

@@ -130,6 +130,17 @@ def test_a_job_reaches_training_rows_only(bench):
     assert not [name for name, value in vars(job).items() if value is data or value is bench]
 
 
+def test_a_job_has_the_validation_rows_of_its_data_set(bench):
+    recipe, cell = recipe_of(), Cell("toy", "tiny+bow", 8, 0)
+    assert make_job(bench, recipe, cell, lambda **terms: None).val is None
+    data = open_dataset("scenes", parse_assignments((*SMALL, "dataset.val=0.25"), []))
+    job = make_job(Workbench(data, Track.of(data), torch.device("cpu"), 1), recipe, cell, lambda **terms: None)
+    assert (len(job.train), len(job.val)) == (60, 20)
+    np.testing.assert_array_equal(job.val.labels.numpy(), data.labels[data.splits.val])
+    features = bench.encoded(recipe, "image").features
+    np.testing.assert_array_equal(job.val.image(torch.arange(20)).numpy(), features[data.splits.val])
+
+
 def test_towers_of_a_job_are_standardised_on_training_rows_and_differ(bench):
     recipe = recipe_of()
     job = make_job(bench, recipe, Cell("toy", "tiny+bow", 8, 0), lambda **terms: None)

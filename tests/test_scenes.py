@@ -271,3 +271,14 @@ def test_labels_can_be_learnt_from_simple_features_and_better_when_easy() -> Non
     assert image[0] > image[1] > image[2] > 2 * chance
     assert text[0] > text[1] > text[2] > 3 * chance
     assert text[0] > 0.95
+
+
+def test_validation_rows_are_held_out_of_training_and_stay_in_the_database() -> None:
+    plain, held = Scenes(pairs=100, pixels=16), Scenes(pairs=100, pixels=16, val=0.25)
+    held.check()
+    assert (len(held.splits.train), len(held.splits.val)) == (60, 20)
+    np.testing.assert_array_equal(np.union1d(held.splits.train, held.splits.val), plain.splits.train)
+    np.testing.assert_array_equal(held.splits.database, plain.splits.database)
+    np.testing.assert_array_equal(held.splits.query, plain.splits.query)
+    assert held.splits.digest() != plain.splits.digest()
+    assert "20 of them are val" in held.splits.rule

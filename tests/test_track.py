@@ -38,7 +38,7 @@ def test_a_track_is_its_data_splits_and_protocol(track):
         "splits": data.splits.digest(),
         "rule": data.splits.rule,
         "protocol": "expected",
-        "counts": {"train": 96, "query": 24, "database": 96, "labels": 22},
+        "counts": {"train": 96, "val": 0, "query": 24, "database": 96, "labels": 22},
     }
     assert track.id.startswith("scenes-")
     assert len(track.id) == len("scenes-") + 8

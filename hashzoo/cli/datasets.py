@@ -48,7 +48,8 @@ def show(name: Name, settings: Settings = None) -> None:
     splits = data.splits
     labels = f"{len(data.classes)} labels, {data.labels.sum(1).mean():.2f} a pair"
     out.print(Text.assemble((data.name, "bold"), f": {len(data):,} pairs, {labels}"))
-    out.print(f"{len(splits.train):,} train, {len(splits.query):,} query, {len(splits.database):,} database rows")
+    val = f"{len(splits.val):,} val, " if len(splits.val) else ""
+    out.print(f"{len(splits.train):,} train, {val}{len(splits.query):,} query, {len(splits.database):,} database rows")
     out.print(splits.rule, highlight=False, markup=False)
     out.print(f"labels: {', '.join(data.classes)}", highlight=False, markup=False)
     row = int(splits.train[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,40 +18,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Splits:
-    """Row numbers of the three splits; each is a 1-D int64 array without repetition.
+    """Row numbers of the splits; each is a 1-D int64 array without repetition.
 
-    `train` may overlap `database` (in most protocols of this field it does). `query` overlaps
-    neither: `check` refuses a split in which it does.
+    `train` and `val` may overlap `database` (in most protocols of this field they do), not each other.
+    `query` overlaps none: `check` refuses a split in which it does. `val` holds the rows on which a
+    method may choose an epoch or a constant; it may be empty.
     """
 
     train: np.ndarray
     query: np.ndarray
     database: np.ndarray
     rule: str  # how the rows were chosen, in one sentence
+    val: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def check(self, rows: int) -> None:
-        """Raise unless every split is non-empty, in range, free of repeats, and no query row leaks."""
-        for name in ("train", "query", "database"):
+        """Raise unless every split but `val` is non-empty, all are in range, free of repeats, and no query row leaks."""
+        for name in ("train", "query", "database", "val"):
             split = getattr(self, name)
             if split.ndim != 1 or split.dtype != np.int64:
                 raise HashzooError(f"split '{name}' must be a 1-D int64 array, not {split.ndim}-D {split.dtype}")
             if not len(split):
+                if name == "val":
+                    continue
                 raise HashzooError(f"split '{name}' is empty; every split needs at least one row")
             if split.min() < 0 or split.max() >= rows:
                 raise HashzooError(f"split '{name}' names rows outside 0..{rows - 1}")
             if len(np.unique(split)) != len(split):
                 raise HashzooError(f"split '{name}' names some row twice")
-        for other in ("train", "database"):
-            shared = np.intersect1d(self.query, getattr(self, other))
+        for one, other in (("query", "train"), ("query", "database"), ("query", "val"), ("val", "train")):
+            split = getattr(self, one)
+            shared = np.intersect1d(split, getattr(self, other))
             if len(shared):
                 raise HashzooError(
-                    f"{len(shared)} of {len(self.query)} query rows are also in '{other}' (first: row {shared[0]}); "
+                    f"{len(shared)} of {len(split)} {one} rows are also in '{other}' (first: row {shared[0]}); "
                     f"take them out of one of the two"
                 )
 
     def digest(self) -> str:
-        """SHA-256 over the three row lists, in order."""
-        lists = (self.train, self.query, self.database)
+        """SHA-256 over the row lists, in order."""
+        lists = (self.train, self.query, self.database, *([self.val] if len(self.val) else []))
         return digest(b"|".join(np.ascontiguousarray(part, dtype="<i8").tobytes() for part in lists))
 
 
@@ -64,7 +69,7 @@ class Dataset(ABC):
         name: what the user types, with the variant ("emoji/full").
         classes: the C label names, in column order.
         labels: (N, C) bool; row i has the labels of pair i.
-        splits: train, query and database row numbers.
+        splits: train, query and database row numbers, and perhaps val.
         licence: who made the data, under which terms; shown by `hashzoo datasets show`.
     """
 

@@ -36,13 +36,14 @@ class Scenes(Dataset):
             stand behind clouds, and grain is added; captions take rarer words, leave labels out and
             speak of other matters.
         seed: 0 to 2^32 - 1.
+        val: share of the rows that are no queries held out of training, 0 to 0.5; they stay in the database.
     """
 
     name = "scenes"
     classes = CLASSES
     licence = "Drawn by hashzoo, Apache-2.0 like its code; no rights in the pictures and captions are claimed."
 
-    def __init__(self, *, pairs: int = 1200, pixels: int = 64, difficulty: float = 0.5, seed: int = 0):
+    def __init__(self, *, pairs: int = 1200, pixels: int = 64, difficulty: float = 0.5, seed: int = 0, val: float = 0.0):
         self.pairs = _whole("pairs", pairs, 100, 100_000)
         self.pixels = _whole("pixels", pixels, 16, 512)
         self.seed = _whole("seed", seed, 0, 2**32 - 1)
@@ -55,7 +56,7 @@ class Scenes(Dataset):
         ]
         held = [scene.labels() for scene in self._scenes]
         self.labels = np.array([[name in names for name in CLASSES] for names in held], dtype=bool)
-        self.splits = split_rows(self.labels, self.seed)
+        self.splits = split_rows(self.labels, self.seed, _share("val", val, 0.5))
         self._fingerprint = ""
 
     def image(self, row: int) -> Image.Image:
@@ -77,18 +78,20 @@ class Scenes(Dataset):
         return self._fingerprint
 
 
-def split_rows(labels: np.ndarray, seed: int) -> Splits:
+def split_rows(labels: np.ndarray, seed: int, val: float = 0.0) -> Splits:
     """A random fifth of the rows as queries, drawn again until every class occurs on both sides."""
     queries = len(labels) // 5
     for draws in range(1000):
         order = np.argsort(Dice(VERSION, seed, draws, _SPLIT).raw(len(labels)), kind="stable").astype(np.int64)
         query, rest = np.sort(order[:queries]), np.sort(order[queries:])
         if labels[query].any(axis=0).all() and labels[rest].any(axis=0).all():
+            held = int(len(rest) * val)
             rule = (
                 f"a random fifth of the rows is the query split, all others are train and database "
                 f"(seed {seed}, draw {draws}: the first in which every class occurs on both sides)"
-            )
-            return Splits(train=rest, query=query, database=rest.copy(), rule=rule)
+            ) + (f"; {held} of them are val instead of train" if held else "")
+            train, val_rows = np.sort(order[queries + held :]), np.sort(order[queries : queries + held])
+            return Splits(train=train, query=query, database=rest, rule=rule, val=val_rows)
     raise HashzooError(f"some class of 'scenes' is too rare for a query split with seed {seed}; ask for more pairs")
 
 
@@ -119,7 +122,7 @@ def _whole(setting: str, value: int, low: int, high: int) -> int:
     return number
 
 
-def _share(setting: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise HashzooError(f"dataset.{setting} must be a number from 0 to 1, not {value!r}")
+def _share(setting: str, value: float, high: float = 1) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= high:
+        raise HashzooError(f"dataset.{setting} must be a number from 0 to {high}, not {value!r}")
     return float(value)

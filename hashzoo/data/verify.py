@@ -41,6 +41,7 @@ def verify(dataset: Dataset) -> dict[str, Any]:
         "ok": not problems,
         "counts": {
             "train": len(splits.train),
+            "val": len(splits.val),
             "query": len(splits.query),
             "database": len(splits.database),
             "labels": len(dataset.classes),
