@@ -278,8 +278,8 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         return made
 
     def rows(split: np.ndarray) -> Rows:
-        inputs = [encoded[role].inputs[split] for role in ROLES]
-        return Rows(*inputs, labels=bench.dataset.labels[split], device=bench.device)
+        image, text = (encoded[role].inputs[split] for role in ROLES)
+        return Rows(image, text, bench.dataset.labels[split], bench.device)
 
     val = bench.dataset.splits.val
     return Job(

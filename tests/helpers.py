@@ -32,6 +32,11 @@ class Site:
                 shutil.copy(source, self.folder)
         self._register(about["name"], about["version"], about.get("entry-points", {}).get("hashzoo", {}))
 
+    def package(self, source: Path) -> None:
+        """Install a package without a project around it; its plugin, its module and its folder have one name."""
+        shutil.copytree(source, self.folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        self._register(f"hashzoo-{source.name}", "1.0", {source.name: source.name})
+
     def write(self, name: str, plugin: str, code: str, parts: str = "") -> None:
         """Install a plugin whose package is `plugin` from its code; `parts` becomes its module `parts`."""
         package = self.folder / plugin

@@ -9,10 +9,12 @@ import typer
 
 from hashzoo import zoo
 from hashzoo.cli.common import console, print_json
+from hashzoo.cli.plugins_check import check
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.plugin import Method
 
-app = typer.Typer(help="List plugins and what they offer.", invoke_without_command=True)
+app = typer.Typer(help="List plugins, see what they offer, and check them.", invoke_without_command=True)
+app.command("check")(check)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 

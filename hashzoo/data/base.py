@@ -32,7 +32,7 @@ class Splits:
     val: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def check(self, rows: int) -> None:
-        """Raise unless every split but `val` is non-empty, all are in range, free of repeats, and no query row leaks."""
+        """Raise unless no split but `val` is empty, all are in range, free of repeats, and no query row leaks."""
         for name in ("train", "query", "database", "val"):
             split = getattr(self, name)
             if split.ndim != 1 or split.dtype != np.int64:

@@ -43,7 +43,9 @@ class Scenes(Dataset):
     classes = CLASSES
     licence = "Drawn by hashzoo, Apache-2.0 like its code; no rights in the pictures and captions are claimed."
 
-    def __init__(self, *, pairs: int = 1200, pixels: int = 64, difficulty: float = 0.5, seed: int = 0, val: float = 0.0):
+    def __init__(
+        self, *, pairs: int = 1200, pixels: int = 64, difficulty: float = 0.5, seed: int = 0, val: float = 0.0
+    ):
         self.pairs = _whole("pairs", pairs, 100, 100_000)
         self.pixels = _whole("pixels", pixels, 16, 512)
         self.seed = _whole("seed", seed, 0, 2**32 - 1)
