@@ -91,6 +91,14 @@ class Trainer(ABC):
     def fit(self, job: Job) -> Towers:
         """Train on the job's rows and give the towers back, however they were made."""
 
+    def towers(self, job: Job) -> Towers:
+        """Untrained towers of the kind that `fit` gives back: what a saved run is loaded into.
+
+        A trainer that makes modules of its own overrides this. It may use the job's bits, classes, widths,
+        device and `towers`; there are no training rows when a run is loaded.
+        """
+        return job.towers()
+
 
 class GradientTrainer(Trainer):
     """Both towers on the recipe's loss: AdamW, cosine decay, a fixed number of epochs.
@@ -116,7 +124,7 @@ class GradientTrainer(Trainer):
 
     def fit(self, job: Job) -> Towers:
         assert job.loss is not None, "the recipe of this method names no loss"
-        towers = job.towers()
+        towers = self.towers(job)
         descent = Descent.adamw([towers], self.epochs, self.lr, self.encoder_lr, self.weight_decay)
         for epoch in range(1, self.epochs + 1):
             for batch in job.batches(self.batch):
@@ -130,7 +138,7 @@ class Untrained(Trainer):
     """Gives back fresh towers: what a head scores before it has learned anything."""
 
     def fit(self, job: Job) -> Towers:
-        return job.towers()
+        return self.towers(job)
 
 
 class Descent:
