@@ -60,12 +60,13 @@ def hashzoo_process(folder: Path, *arguments: str, **variables: str) -> subproce
     )
 
 
+@pytest.mark.filterwarnings("ignore:this plugin is old")
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_said_of_each(case, installed, command, monkeypatch):
     name = NAMES.get(case, case)
     monkeypatch.setenv("HASHZOO_ONLY", f"tiny,{name}" if case != "no_entry_point" else "tiny")
     monkeypatch.setenv("COLUMNS", "2000")
-    monkeypatch.setattr(guard, "LIMIT", 1.0)
+    monkeypatch.setattr(guard, "LIMIT", 0.5)
     monkeypatch.setattr(guard, "REPEAT", 0.1)
     ended = SimpleNamespace(returncode=0, stdout="came to its end", stderr="")
     monkeypatch.setattr(doctor.subprocess, "run", lambda *arguments, **options: ended)

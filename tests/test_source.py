@@ -165,3 +165,8 @@ def test_only_some_files_of_a_package(site):
     forget(site.folder)
     assert source.source_digest("some", "a.py") != before
     assert Path(package, "a.py").exists()
+
+
+def test_hashzoos_own_source_is_no_part_of_a_plugins():
+    """Methods name its heads by default, and the run keeps the digest of the core beside."""
+    assert source.plugin_digest("hashzoo-none", ["hashzoo.model"]) == source.plugin_digest("hashzoo-none", [])

@@ -27,7 +27,7 @@ class Found:
     result: dict[str, Any]
     identity: str
     row: str
-    sources: dict[str, str]
+    sources: dict[str, tuple[str, str]]  # by plugin: distribution with version, digest
     scored: int  # when, in nanoseconds; 0: it failed
 
 
@@ -105,7 +105,8 @@ def _read(run: Path, track: dict[str, Any]) -> Found | None:
             result = _failed(run, asked)
         else:
             return None
-        sources = {f"{p['distribution']} {p['version']}": p["digest"] for p in asked["plugins"].values()}
+        plugins = asked["plugins"].items()
+        sources = {name: (f"{p['distribution']} {p['version']}", p["digest"]) for name, p in plugins}
         return Found(result, _key(result, IDENTITY), _row(result), sources, scored)
     except (KeyError, TypeError, AttributeError) as error:
         raise HashzooError(f"{run} is damaged ({one_line(error)}); delete it and run again") from error
@@ -143,17 +144,21 @@ def _newest(runs: list[Found]) -> list[Found]:
 
 def _of_one_source(runs: list[Found]) -> list[Found]:
     """Of each row those runs that the same plugins gave, by their source, as its newest run."""
-    last = {run.row: run for run in runs}
+    last = {run.row: run.sources for run in runs}
     older: Counter[str] = Counter()
     for run in runs:
-        new = last[run.row].sources
-        if run.sources != new:
-            made = ", ".join(_version(name, digest) for name, digest in run.sources.items() if new.get(name) != digest)
-            now = ", ".join(_version(name, digest) for name, digest in new.items() if run.sources.get(name) != digest)
-            older[f"{run.row} by {made or 'fewer packages'}; its newest run is by {now or 'fewer packages'}"] += 1
+        if run.sources != last[run.row]:
+            made, now = _beside(run.sources, last[run.row]), _beside(last[run.row], run.sources)
+            older[f"{run.row} by {made}; its newest run is by {now}"] += 1
     for what, count in older.items():
         _left_out(f"{_runs(count)} of {what}; the same bench makes them again")
-    return [run for run in runs if run.sources == last[run.row].sources]
+    return [run for run in runs if run.sources == last[run.row]]
+
+
+def _beside(sources: dict[str, tuple[str, str]], others: dict[str, tuple[str, str]]) -> str:
+    """Those plugins that differ from the others, in words."""
+    differing = [source for name, source in sources.items() if others.get(name) != source]
+    return ", ".join(f"{origin} (source {digest[:8]})" for origin, digest in differing) or "fewer plugins"
 
 
 def _of_one_evaluator(runs: list[Found]) -> list[Found]:
@@ -173,10 +178,6 @@ def _row(result: dict[str, Any]) -> str:
     """A row in the words of the tables."""
     settings = "".join(f" {name}={value}" for name, value in result["settings"].items())
     return f"{result['method']}{settings} ({result['encoders']['image']}+{result['encoders']['text']})"
-
-
-def _version(name: str, digest: str) -> str:
-    return f"{name} (source {digest[:8]})"
 
 
 def _runs(count: int) -> str:
