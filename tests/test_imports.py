@@ -19,6 +19,8 @@ HEAVY = NUMERIC | {"numba", "pandas", "scipy"}
 # Nothing downstream is imported upstream: a package imports those before it and itself, at module level or later.
 ORDER = (
     {"errors", "storage", "progress", "plugin", "settings"},
+    {"guard", "source"},
+    {"admission"},
     {"builtin", "zoo"},
     {"codes", "kernels"},
     {"data"},
@@ -82,6 +84,7 @@ def closure(name: str, seen: set[str]) -> set[str]:
     ("patterns", "forbidden"),
     [
         (("__init__.py", "plugin.py", "zoo.py", "settings.py", "builtin.py", "errors.py"), HEAVY | {"numpy"}),
+        (("admission.py", "guard.py", "source.py"), HEAVY | {"numpy"}),
         (("cli/*.py",), HEAVY | {"numpy", "rich.console", "rich.table"}),
         (("storage.py", "progress.py", "doctor.py"), HEAVY | {"numpy"}),
         (("recipe.py", "track.py", "benchmark.py", "data/*.py"), HEAVY),
