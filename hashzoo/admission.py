@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import metadata
@@ -37,7 +38,10 @@ Offer = Part | Method
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plugin and its state: "ok", "broken", "incompatible" (other API) or "blocked" (by the user)."""
+    """One plugin and its state: "ok", "broken", "incompatible" (other API) or "blocked" (by the user).
+
+    `notes` are sentences on what works today and will not for ever: hooks that are deprecated.
+    """
 
     name: str
     distribution: str
@@ -46,6 +50,7 @@ class Plugin:
     reason: str = ""
     offers: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
     module: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:
@@ -99,9 +104,11 @@ def admit_module(
     name: str, distribution: str, version: str, module: ModuleType, reserved: set[tuple[str, str]]
 ) -> Plugin:
     """Check one plugin's API number, hooks and return values; any fault refuses all of it."""
-    state, offers, reason = "broken", {}, ""
+    state, reason = "broken", ""
+    offers: dict[str, tuple[Offer, ...]] = {}
+    notes: tuple[str, ...] = ()
     try:
-        offers = guard.run(name, lambda: _offers(name, module, reserved))
+        offers, notes = guard.run(name, lambda: _offers(name, module, reserved))
         state = "ok"
     except KeyboardInterrupt:
         raise
@@ -111,7 +118,7 @@ def admit_module(
         state, reason = "incompatible", str(error)
     except BaseException as error:
         reason = _describe(error)
-    return Plugin(name, distribution, version, state, reason, offers, module.__name__)
+    return Plugin(name, distribution, version, state, reason, offers, module.__name__, notes)
 
 
 def origin_of(entry: metadata.EntryPoint) -> tuple[str, str]:
@@ -123,19 +130,24 @@ def origin_of(entry: metadata.EntryPoint) -> tuple[str, str]:
         return "?", "?"
 
 
-def _offers(name: str, module: ModuleType, reserved: set[tuple[str, str]]) -> dict[str, tuple[Offer, ...]]:
+def _offers(
+    name: str, module: ModuleType, reserved: set[tuple[str, str]]
+) -> tuple[dict[str, tuple[Offer, ...]], tuple[str, ...]]:
     _check_api(module)
     _check_marks(module)
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
-    manager.register(module, name)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        manager.register(module, name)  # warns of hooks that are declared with warn_on_impl
+    notes = tuple(str(warning.message) for warning in said if issubclass(warning.category, DeprecationWarning))
     manager.check_pending()
     offers = {kind: _call(manager, kind) for kind in KINDS}
     for kind, values in offers.items():
         for offer in values:
             if (kind, offer.name) in reserved:
                 raise ValueError(f"it offers {kind} '{offer.name}', a name that hashzoo itself uses; choose another")
-    return offers
+    return offers, notes
 
 
 def _check_api(module: ModuleType) -> None:
@@ -156,7 +168,8 @@ def _check_marks(module: ModuleType) -> None:
         name for name, value in vars(module).items() if inspect.isroutine(value) and hasattr(value, f"{GROUP}_impl")
     ]
     for name in marked:
-        if name not in HOOKS.values():
+        optional = getattr(vars(module)[name], f"{GROUP}_impl")["optionalhook"]  # for a hashzoo that has it
+        if name not in HOOKS.values() and not optional:
             raise ValueError(f"hashzoo has no hook {name}{did_you_mean(name, HOOKS.values())}")
     unmarked = [name for name in HOOKS.values() if callable(vars(module).get(name)) and name not in marked]
     if unmarked:

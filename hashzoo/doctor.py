@@ -196,6 +196,7 @@ def _plugins(known: zoo.Zoo, deadly: dict[str, str]) -> list[Finding]:
         else:
             state = "" if plugin.state == "ok" else f" ({plugin.state} {plugin.reason})"
             findings.append(Finding("ok", f"plugin {plugin.name}", plugin.origin + state))
+            findings += [Finding("note", f"plugin {plugin.name}", f"{note}; update it") for note in plugin.notes]
     return findings
 
 

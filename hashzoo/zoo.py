@@ -90,6 +90,9 @@ def load() -> Zoo:
         print(f"hashzoo: {remark}", file=sys.stderr)
     for plugin in zoo.unusable():
         print(f"hashzoo: plugin '{plugin.name}' ({plugin.origin}) is {plugin.state}: {plugin.reason}", file=sys.stderr)
+    for plugin in zoo.plugins:
+        for note in plugin.notes:
+            print(f"hashzoo: plugin '{plugin.name}' ({plugin.origin}): {note}", file=sys.stderr)
     if os.environ.get("HASHZOO_STRICT") == "1":
         unusable = [f"plugin '{plugin.name}' cannot be used" for plugin in zoo.unusable()]
         for problem in (*zoo.clashes(), *unusable, *zoo.remarks):

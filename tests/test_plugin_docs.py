@@ -82,4 +82,4 @@ def test_there_are_examples_of_every_contract():
     kinds = {kind for _, kind, _, _, _ in EXAMPLES}
     assert kinds == {"dataset", "encoder", "loss", "trainer", "index"}
     for kind in kinds:
-        assert [verdict for verdict, of, _, _, _ in EXAMPLES if of == kind][0] == "right"
+        assert next(verdict for verdict, of, _, _, _ in EXAMPLES if of == kind) == "right"

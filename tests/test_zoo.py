@@ -9,13 +9,15 @@ import random
 import shutil
 import signal
 import sys
+import types
 import warnings
 from pathlib import Path
 
+import pluggy
 import pytest
 from helpers import BROKEN, SMALL, forget
 
-from hashzoo import admission, builtin, guard, plugin, zoo
+from hashzoo import admission, builtin, doctor, guard, plugin, zoo
 from hashzoo.errors import HashzooError
 
 SHORT = 0.5  # seconds, for those that hang
@@ -116,6 +118,36 @@ def test_plugins_is_content_when_all_are_in_order(tiny, command, monkeypatch):
     outcome = command("plugins")
     assert (outcome.code, outcome.err) == (0, "")
     assert "method: toy, fragile" in outcome.out
+
+
+def test_a_hook_of_a_later_hashzoo_may_be_marked_optional(site, command, monkeypatch):
+    code = (
+        "from hashzoo.plugin import Part, hookimpl\n\nHASHZOO_API = 1\n\n"
+        "@hookimpl(optionalhook=True)\ndef hashzoo_captioners():\n    return ['of a later version']\n\n"
+        "@hookimpl\ndef hashzoo_losses():\n    return [Part('both', 'hashzoo.losses:Pairwise', 'for two versions')]\n"
+    )
+    site.write("hashzoo-ahead", "ahead", code)
+    monkeypatch.setenv("HASHZOO_ONLY", "ahead")
+    assert named(zoo.load(), "ahead").names("loss") == ["both"]
+    assert command("plugins").code == 0
+
+
+def test_a_deprecated_hook_works_and_says_what_to_use_instead(tiny, command, monkeypatch):
+    class Aging(plugin.Hooks):
+        pass
+
+    told = "hashzoo_trainers is deprecated; use hashzoo_teachers instead"
+    old = vars(plugin.Hooks)["hashzoo_trainers"]
+    renewed = types.FunctionType(old.__code__, old.__globals__, old.__name__)
+    Aging.hashzoo_trainers = pluggy.HookspecMarker(plugin.GROUP)(renewed, warn_on_impl=DeprecationWarning(told))
+    monkeypatch.setattr(admission, "Hooks", Aging)
+    monkeypatch.setenv("HASHZOO_ONLY", "tiny")
+    outcome = command("plugins")
+    assert outcome.code == 0
+    assert f"hashzoo: plugin 'tiny' (hashzoo-tiny 1.0): {told}" in outcome.err
+    assert told in outcome.out
+    assert named(zoo.load(), "tiny").names("trainer") == ["fragile"]
+    assert any(f.level == "note" and told in f.message for f in doctor.examine())
 
 
 def test_asking_for_a_broken_plugin_gives_its_reason(tiny, sentence):

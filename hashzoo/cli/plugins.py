@@ -41,10 +41,9 @@ def list_plugins(json: Json = False) -> None:
             table.add_column(column, overflow="fold")
         for plugin in known.plugins:
             offers = "\n".join(f"{kind}: {', '.join(plugin.names(kind))}" for kind in zoo.KINDS if plugin.names(kind))
+            offers = "\n".join((offers or plugin.reason, *plugin.notes))
             style = {"ok": "green", "blocked": "dim"}.get(plugin.state, "red")
-            table.add_row(
-                Text(plugin.name), Text(plugin.state, style=style), Text(plugin.origin), Text(offers or plugin.reason)
-            )
+            table.add_row(Text(plugin.name), Text(plugin.state, style=style), Text(plugin.origin), Text(offers))
         console().print(table)
         for clash in clashes:
             print(f"hashzoo: {clash}", file=sys.stderr)
@@ -101,6 +100,7 @@ def _describe(plugin: zoo.Plugin) -> dict[str, Any]:
         "version": plugin.version,
         "state": plugin.state,
         "reason": plugin.reason,
+        "notes": list(plugin.notes),
         "offers": {
             kind: [{"name": offer.name, "summary": offer.summary} for offer in plugin.offers.get(kind, ())]
             for kind in zoo.KINDS

@@ -161,7 +161,7 @@ class Index(ABC):
 
     @classmethod
     def _describe(cls, folder: Path) -> dict[str, Any]:
-        """index.json, if it is whole and of this kind."""
+        """The description of a stored index, if it is whole and of this kind."""
         path = folder / DESCRIPTION
         if not path.is_file():
             raise HashzooError(f"there is no index in {folder}; give a folder that an index was saved to")
