@@ -221,7 +221,8 @@ def needs_argument(plugin: Plugin, kind: str, offer: Any) -> bool:
         parameters = inspect.signature(zoo.resolve_target(plugin, offer.target)).parameters
     except (HashzooError, TypeError, ValueError):
         return False  # a check says so
-    first = next((parameter for name, parameter in parameters.items() if name != "modality"), None)
+    single = (p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))  # nn.Module takes any
+    first = next((parameter for parameter in single if parameter.name != "modality"), None)
     return first is not None and first.default in (first.empty, "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from hashzoo.settings import keywords
 from hashzoo.testing.kit import Subject
 
 
+@functools.lru_cache(maxsize=64)
 def failure(check: Callable[[Subject], None], subject: Subject) -> str:
     """Why a check fails, "" where it passes: what builds on it does not apply."""
     try:
