@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +12,11 @@ import numpy as np
 import torch
 
 from hashzoo.errors import one_line
+from hashzoo.run import seeded
 from hashzoo.settings import keywords
 from hashzoo.testing.kit import Subject
+
+UNUSUAL_SEED = 3_141_592_653
 
 
 @functools.lru_cache(maxsize=64)
@@ -35,10 +39,14 @@ def generator_states() -> dict[str, Any]:
     }
 
 
-def changed_generators(before: dict[str, Any]) -> list[str]:
-    """The generators whose state is another than before."""
-    after = generator_states()
-    return [name for name, state in before.items() if after[name] != state]
+@contextlib.contextmanager
+def watched_generators() -> Iterator[list[str]]:
+    """After the block the list names the global generators that it changed; all are as before the block."""
+    changed: list[str] = []
+    with seeded(UNUSUAL_SEED, torch.get_num_threads()):  # were it a usual one, seeding again would change nothing
+        before = generator_states()
+        yield changed
+        changed += [name for name, state in generator_states().items() if state != before[name]]
 
 
 def other_settings(target: Any, given: Iterable[str] = ()) -> Iterator[tuple[str, list[Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from hashzoo.data.scenes import Scenes
 from hashzoo.encoders.base import Encoder
 from hashzoo.recipe import ROLES
 from hashzoo.testing.kit import Subject
-from hashzoo.testing.probing import changed_generators, generator_states
+from hashzoo.testing.probing import watched_generators
 
 ROWS = 8
 PIXELS = 32
@@ -37,7 +37,7 @@ class Specimen:
 
     encoder: Encoder
     role: str
-    settings: Mapping[str, Any]
+    settings: dict[str, Any]
     disturbed: Sequence[str]
 
     def items(self) -> list[Any]:
@@ -81,14 +81,14 @@ def name_of(item: Any) -> str:
 def build(subject: Subject, modality: str, **settings: Any) -> Specimen:
     """The encoder of a modality ("" where it takes none) with these settings."""
     argument = subject.name.partition(":")[2]
-    before = generator_states()
     given = settings | ({"modality": modality} if modality else {})
-    encoder = subject.target()(*([argument] if argument else []), **given)
-    assert isinstance(encoder, Encoder), f"it is a {type(encoder).__name__}; derive it from hashzoo.Encoder"
-    role = modality or getattr(encoder, "modality", "")
-    if role in ROLES:
-        encoder.fit(item for item in items(role))
-    return Specimen(encoder.eval(), role, settings, changed_generators(before))
+    with watched_generators() as disturbed:
+        encoder = subject.target()(*([argument] if argument else []), **given)
+        assert isinstance(encoder, Encoder), f"it is a {type(encoder).__name__}; derive it from hashzoo.Encoder"
+        role = modality or getattr(encoder, "modality", "")
+        if role in ROLES:
+            encoder.fit(item for item in items(role))
+    return Specimen(encoder.eval(), role, settings, disturbed)
 
 
 @functools.lru_cache(maxsize=4)

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from hashzoo.errors import one_line
 from hashzoo.recipe import ROLES
+from hashzoo.run import seeded
 from hashzoo.storage import canonical_json
 from hashzoo.testing.kit import Subject, check
-from hashzoo.testing.probing import changed_generators, failure, generator_states, other_settings
+from hashzoo.testing.probing import failure, other_settings, watched_generators
 from hashzoo.testing.specimens import ROWS, Specimen, build, encoded, name_of, odd_items, specimens, takes
 
 TOLERANCE = 1e-4  # relative to the largest feature
@@ -241,15 +242,14 @@ def check_card_follows_settings(subject: Subject) -> None:
     first = next((name for name in signature if name != "modality"), "")
     given = ("modality", "weights", *([first] if ":" in subject.name else []))
     for found in specimens(subject):
+        modality = found.role if takes(subject, "modality") else ""
         for name, values in other_settings(subject.target(), given):
             for value in values:
                 try:
-                    other = build(
-                        subject, found.role if takes(subject, "modality") else "", **{**found.settings, name: value}
-                    )
+                    other = build(subject, modality, **found.settings | {name: value})
                 except Exception:  # the encoder refuses the value, in whatever way
                     continue
-                if _changes(found.encoder.card(), other.encoder.card()) == "":
+                if not _changes(found.encoder.card(), other.encoder.card()):
                     assert not differ(_everything(found), _everything(other)), (
                         f"{name}={value} changes what {found.role}s become, but not the card; put {name} into card()"
                     )
@@ -263,7 +263,7 @@ def check_card_follows_weights(subject: Subject) -> None:
         other = copy.deepcopy(found.encoder)
         with torch.no_grad():
             for parameter in other.parameters():
-                parameter.add_(0.1 * torch.ones_like(parameter))
+                parameter.add_(0.1)
         changed = differ(found.outputs, encoded(other, found.inputs()))
         assert not changed or _changes(found.encoder.card(), other.card()), (
             "other parameters give other features, but the same card; put a digest of the parameters into card(), "
@@ -274,13 +274,15 @@ def check_card_follows_weights(subject: Subject) -> None:
 @check("encoder", unless=no_features)
 def check_encoder_leaves_random_numbers_alone(subject: Subject) -> None:
     """Building, fitting and encoding take nothing from, and do nothing to, the global random number generators."""
+    advice = "use a generator of your own, or hashzoo.encoders.weights.seeded()"
     for found in specimens(subject):
-        assert not found.disturbed, f"building or fitting it changes {' and '.join(found.disturbed)}"
-        for what, use in (("prepare", found.inputs), ("forward", lambda f=found: encoded(f.encoder, f.inputs()))):
-            before = generator_states()
-            use()
-            changed = changed_generators(before)
-            assert not changed, f"{what} changes {' and '.join(changed)}"
+        assert not found.disturbed, f"building or fitting it changes {' and '.join(found.disturbed)}; {advice}"
+        with watched_generators() as changed:
+            inputs = found.inputs()
+        assert not changed, f"prepare changes {' and '.join(changed)}; {advice}"
+        with watched_generators() as changed:
+            encoded(found.encoder, inputs)
+        assert not changed, f"forward changes {' and '.join(changed)}; {advice}"
 
 
 @check("encoder", unless=nothing_to_train)
@@ -291,7 +293,8 @@ def check_encoder_can_be_trained_along(subject: Subject) -> None:
             continue
         encoder = copy.deepcopy(found.encoder).requires_grad_(True).train()
         noise = torch.Generator().manual_seed(0)
-        outputs = encoder.forward_outputs(found.inputs())
+        with seeded(0, torch.get_num_threads()):  # for dropout
+            outputs = encoder.forward_outputs(found.inputs())
         wanted = sum((rows * torch.randn(rows.shape, generator=noise)).sum() for rows in outputs.values())
         assert isinstance(wanted, Tensor)
         assert wanted.requires_grad, "its outputs carry no gradient; take torch.no_grad out of forward"

@@ -1,4 +1,4 @@
-"""Losses that are wrong in one way each, and one in good order."""
+"""Losses that are wrong in one way each, and three in good order."""
 
 from hashzoo.plugin import Part, hookimpl
 
@@ -25,6 +25,8 @@ CAUGHT_BY = {
 def hashzoo_losses():
     return [
         Part("fit", "losses.parts:Fit", "in good order"),
+        Part("fixed-centres", "losses.parts:FixedCentres", "in good order, with a code of its own for each class"),
+        Part("code-table", "losses.parts:CodeTable", "in good order, with state that grows"),
         Part("needs-an-argument", "losses.parts:NeedsAnArgument", "a margin without a default"),
         Part("returns-a-number", "losses.parts:ReturnsANumber", "one number without a name"),
         Part("sixteen-bits", "losses.parts:SixteenBits", "weights of sixteen bits, whatever the code length"),

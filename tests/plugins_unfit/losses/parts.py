@@ -10,6 +10,31 @@ class Fit(Pairwise):
     pass
 
 
+class FixedCentres(Loss):
+    """Every class has a code of its own, which says nothing for any other code of that class."""
+
+    def forward(self, outputs, batch):
+        draw = torch.Generator().manual_seed(0)
+        centres = torch.randint(2, (batch.labels.shape[1], outputs.image.shape[1]), generator=draw) * 2.0 - 1
+        wanted = (batch.labels @ centres).sign()
+        return {role: (getattr(outputs, role) - wanted).square().mean() for role in ("image", "text")}
+
+
+class CodeTable(Loss):
+    """Remembers the codes and labels of all rows that it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = {}
+
+    def forward(self, outputs, batch):
+        codes = ((outputs.image + outputs.text) / 2).detach()
+        self.rows |= dict(zip(batch.index.tolist(), zip(codes, batch.labels, strict=True), strict=True))
+        table, labels = (torch.stack(column) for column in zip(*self.rows.values(), strict=True))
+        similarity = shared_labels(batch.labels, labels)
+        return {role: pair_likelihood(getattr(outputs, role) @ table.T / 2, similarity) for role in ("image", "text")}
+
+
 class NeedsAnArgument(Fit):
     def __init__(self, margin):
         super().__init__()
