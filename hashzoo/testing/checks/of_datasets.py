@@ -295,7 +295,7 @@ def check_fingerprint_follows_content(subject: Subject) -> None:
         other = few(dataset)
         setattr(other, name, value)
         assert other.fingerprint() != before, (
-            f"the fingerprint stays as it is when {what} changes, so that stale features are taken from the cache"
+            f"the fingerprint stays as it is when {what} changes: other content passes for the same"
         )
 
 
