@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hashzoo import zoo
+from hashzoo.benchmark import dataset_class
 from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import Method, Part
 from hashzoo.recipe import LITE, build
@@ -29,7 +30,7 @@ class Subject:
 
     Attributes:
         kind: "plugin", "dataset", "encoder", "loss", "trainer", "index" or "method".
-        name: as a user types it, with the argument of an encoder ("timm:resnet18").
+        name: as a user types it, with the argument of an encoder ("timm:resnet18") or a variant ("emoji/full").
         plugin: that it comes from.
         offer: its Part or Method; None for the plugin as a whole.
         zoo: everything that is installed.
@@ -168,10 +169,15 @@ def subjects(name: str) -> list[Subject]:
     """What is checked under a name: a plugin with all that it offers, or one offer with its plugin.
 
     A method brings the parts that it names along, as far as they come from the same plugin. An encoder
-    that needs an argument is checked with the one that is typed ("timm:resnet18"), and left out otherwise.
+    that needs an argument is checked with the one that is typed ("timm:resnet18"), and left out otherwise;
+    a data set is checked in the variant that is typed ("emoji/full").
     """
     known = zoo.load()
     base, _, argument = name.partition(":")
+    if not argument and base.partition("/")[0] in known.names("dataset"):
+        if "/" in base:
+            dataset_class(base)  # a variant of a data set that has none is an error
+        base = base.partition("/")[0]
     for plugin in known.plugins:
         if plugin.name == name:
             offers = [(kind, offer) for kind, all_of_kind in plugin.offers.items() for offer in all_of_kind]
@@ -221,7 +227,8 @@ def needs_argument(plugin: Plugin, kind: str, offer: Any) -> bool:
         parameters = inspect.signature(zoo.resolve_target(plugin, offer.target)).parameters
     except (HashzooError, TypeError, ValueError):
         return False  # a check says so
-    first = next((parameter for name, parameter in parameters.items() if name != "modality"), None)
+    single = (p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))  # nn.Module takes any
+    first = next((parameter for parameter in single if parameter.name != "modality"), None)
     return first is not None and first.default in (first.empty, "")
 
 
