@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from hashzoo import Dataset, Encoder, Loss, Method, Part, Trainer
+from hashzoo.admission import HOOKS
 from hashzoo.plugin import Hooks
 from hashzoo.search import Index
 from hashzoo.testing import kit
@@ -55,9 +57,30 @@ def test_every_method_of_a_contract_is_there_with_its_live_signature(title):
     assert (required | own) - {"check"} <= set(written), f"missing in the page: {(required | own) - set(written)}"
 
 
-def test_every_check_is_listed_with_what_it_demands():
-    listed = re.findall(r"^\| `(check_\w+)` \| (.*) \|$", section("Prove it right"), flags=re.MULTILINE)
-    assert listed == [(known.name, " ".join(inspect.getdoc(known.run).split())) for known in kit.checks()]
+def test_the_page_of_checks_lists_every_one_with_what_it_demands():
+    """To renew it: RENEW_GOLDEN=1 python -m pytest tests/test_plugin_docs.py"""
+    lines = [
+        "# Checks",
+        "",
+        "What `hashzoo plugins check NAME` and `parametrize_plugin` demand, by kind: [the contracts](plugin.md).",
+    ]
+    for kind in ("plugin", *HOOKS):
+        found = kit.checks(kind)
+        if found:
+            lines += ["", f"## {kind}", "", "| check | tier | demand |", "|---|---|---|"]
+            lines += [f"| `{known.name}` | {known.tier} | {demand(known)} |" for known in found]
+    lines += [
+        "",
+        f"{len(kit.checks())} checks. A trainer that no method of its plugin uses is checked as a method with linear heads.",
+    ]
+    page = PAGE.parent / "checks.md"
+    if os.environ.get("RENEW_GOLDEN") == "1":
+        page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert page.read_text(encoding="utf-8").splitlines() == lines
+
+
+def demand(known: kit.Check) -> str:
+    return " ".join(inspect.getdoc(known.run).split()).replace("|", "\\|")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[f"{verdict}-{name}" for verdict, _, name, _, _ in EXAMPLES])
@@ -67,8 +90,7 @@ def test_right_examples_conform_and_wrong_ones_are_caught(example, site, monkeyp
     right = {k: earlier for v, k, _, _, earlier in EXAMPLES if v == "right"}
     plugin = f"docs_{name.lower()}"
     hooks = (
-        "from hashzoo.plugin import Part, hookimpl\n\nHASHZOO_API = 1\n\n\n@hookimpl\ndef hashzoo_"
-        f"{'indexes' if kind == 'index' else kind + 's'}():\n"
+        f"from hashzoo.plugin import Part, hookimpl\n\nHASHZOO_API = 1\n\n\n@hookimpl\ndef {HOOKS[kind]}():\n"
         f"    return [Part('{name.lower()}', '{plugin}.parts:{name}', 'an example')]\n"
     )
     site.write(f"hashzoo-{plugin}", plugin, hooks, code if verdict == "right" else f"{right[kind]}\n\n{code}")
