@@ -71,7 +71,7 @@ def test_the_page_of_checks_lists_every_one_with_what_it_demands():
             lines += [f"| `{known.name}` | {known.tier} | {demand(known)} |" for known in found]
     lines += [
         "",
-        f"{len(kit.checks())} checks. A trainer that no method of its plugin uses is checked as a method with linear heads.",
+        f"{len(kit.checks())} checks. A trainer that no method of its plugin uses is checked as a method.",
     ]
     page = PAGE.parent / "checks.md"
     if os.environ.get("RENEW_GOLDEN") == "1":
