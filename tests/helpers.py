@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import sys
 import tomllib
@@ -12,6 +13,9 @@ from pathlib import Path
 from hashzoo import benchmark, zoo
 
 HERE = Path(__file__).parent
+SHARED = Path(
+    os.environ.get("HASHZOO_TEST_DATA", HERE.parent.parent / "shared" / "data")
+)  # real files, where there are any
 # A data set that needs no network and next to no time.
 SMALL = ("dataset.pairs=100", "dataset.pixels=16", "dataset.difficulty=0")
 
