@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hashzoo.plugin import Method as Method
     from hashzoo.plugin import Part as Part
     from hashzoo.plugin import hookimpl as hookimpl
+    from hashzoo.search import Index as Index
     from hashzoo.train import Job as Job
     from hashzoo.train import Trainer as Trainer
 
@@ -33,6 +34,7 @@ _HOME = {
     "Dataset": "data",
     "Encoder": "encoders.base",
     "HashzooError": "errors",
+    "Index": "search",
     "Job": "train",
     "Loss": "losses",
     "Method": "plugin",

@@ -50,6 +50,13 @@ def hashzoo_trainers() -> list[Part]:
 
 
 @hookimpl
+def hashzoo_indexes() -> list[Part]:
+    return [
+        Part("exact", "hashzoo.search.exact:ExactIndex", "compares every query with every code; no settings, no loss"),
+    ]
+
+
+@hookimpl
 def hashzoo_methods() -> list[Method]:
     return [
         Method(

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 
-from hashzoo import zoo
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from hashzoo import guard, zoo
 from hashzoo.plugin import GROUP
 from hashzoo.storage import cache_dir
+
+# Seconds for a process that loads torch, and for one that loads plugins, which may take guard.LIMIT twice.
+TORCH_LIMIT = 180
+PLUGINS_LIMIT = 2 * guard.LIMIT + 20
 
 
 @dataclass(frozen=True)
@@ -26,36 +34,57 @@ class Finding:
 
 def examine() -> list[Finding]:
     """All findings, in the order in which a user would want to mend them."""
-    return [_python(), *_packages(), _torch(), *_weights(), _npm(), _cache(), *_plugins(), *_without_entry_point()]
+    deadly = _deadly()
+    known = zoo.assemble(without=frozenset(deadly))
+    in_use = [plugin.distribution for plugin in known.plugins if plugin.state != "blocked"]
+    lacking = [finding for owner in dict.fromkeys(in_use) for finding in _requirements(owner)]
+    machine = [_python(), *lacking, _torch(), *_weights(), _npm(), _cache()]
+    return [*machine, *_plugins(known, deadly), *_without_entry_point()]
 
 
 def _python() -> Finding:
     return Finding("ok", "python", ".".join(map(str, sys.version_info[:3])))
 
 
-def _packages() -> list[Finding]:
-    """Every required package of hashzoo that is absent."""
-    findings = []
-    for requirement in metadata.requires("hashzoo") or []:
-        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-        if "extra ==" in requirement:
-            continue
+def _requirements(owner: str) -> Iterator[Finding]:
+    """What a distribution requires and is absent or of another version.
+
+    Of its extras only versions are checked: what they need is optional. Of a requirement such as `a[b]>=1`
+    the package itself is checked, not what its extra `b` asks for.
+    """
+    try:
+        about = metadata.metadata(owner)
+    except metadata.PackageNotFoundError:
+        return
+    extras = ("", *(about.get_all("Provides-Extra") or ()))
+    for text in metadata.requires(owner) or ():
         try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            findings.append(
-                Finding("problem", name, f"is required and not installed; run: pip install '{requirement}'")
-            )
-    return findings
+            requirement = Requirement(text)
+            marker, requirement.marker = requirement.marker, None
+            extra = next((extra for extra in extras if not marker or marker.evaluate({"extra": extra})), None)
+            version = _version(requirement.name)
+            if extra is None or (version is None and extra):
+                continue  # for another system, or optional
+            if version is not None and requirement.specifier.contains(version, prereleases=True):
+                continue
+        except (InvalidRequirement, InvalidVersion) as error:
+            yield Finding("note", owner, f"its requirement '{text}' could not be checked ({error})")
+            continue
+        asking = f"{owner}[{extra}]" if extra else f"{owner} {about['Version']}"
+        found = "it is not installed" if version is None else f"{version} is installed"
+        message = f"{asking} requires {requirement}, and {found}; run: pip install '{requirement}'"
+        yield Finding("note" if extra else "problem", requirement.name, message)
 
 
 def _torch() -> Finding:
-    """Whether torch and torchvision go together, tried in a process of its own: a mismatch can crash."""
+    """Whether torch and torchvision go together: by what they say, then in a process, which a mismatch may crash."""
     versions = " and ".join(f"{name} {v}" for name in ("torch", "torchvision") if (v := _version(name)))
+    mismatch = _mismatch()
+    if mismatch:
+        return Finding("problem", "torch", mismatch)
     probe = "import torch\ntry:\n import torchvision\nexcept ModuleNotFoundError as e:\n assert e.name == 'torchvision'"
-    outcome = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    if outcome.returncode:
-        reason = outcome.stderr.strip().rpartition("\n")[2]
+    reason = _probe(probe, TORCH_LIMIT)
+    if reason:
         return Finding(
             "problem",
             "torch",
@@ -63,6 +92,26 @@ def _torch() -> Finding:
             "run: pip install --force-reinstall torch torchvision -c constraints.txt",
         )
     return Finding("ok", "torch", versions)
+
+
+def _mismatch() -> str:
+    """A sentence if torchvision was made for another torch than the one that is installed."""
+    torch, vision = _version("torch"), _version("torchvision")
+    if torch is None or vision is None:
+        return ""
+    try:
+        builds = Version(torch).local, Version(vision).local
+        wanted = [r for text in metadata.requires("torchvision") or () if (r := Requirement(text)).name == "torch"]
+        mend = f"run: pip install --force-reinstall 'torch=={Version(torch).public}' torchvision"
+        if not all(requirement.specifier.contains(torch, prereleases=True) for requirement in wanted):
+            return (
+                f"torchvision {vision} was made for torch{wanted[0].specifier}, and torch {torch} is installed; {mend}"
+            )
+    except (InvalidRequirement, InvalidVersion):
+        return ""  # built by hand: importing it will tell
+    if all(builds) and builds[0] != builds[1]:
+        return f"torch {torch} and torchvision {vision} were built for different devices; {mend}, both from one index"
+    return ""
 
 
 def _weights() -> list[Finding]:
@@ -103,16 +152,51 @@ def _cache() -> Finding:
     return Finding("ok", "cache", str(folder))
 
 
-def _plugins() -> list[Finding]:
-    known = zoo.load()
-    findings = [Finding("problem", "plugins", sentence) for sentence in known.clashes()]
+def _deadly() -> dict[str, str]:
+    """Plugins that end or stop the whole process while they are loaded, by name, with what happened.
+
+    No Python code can stand that, so they are tried in processes of their own.
+    """
+    load = "from hashzoo import zoo; zoo.assemble()"
+    if not _probe(load, PLUGINS_LIMIT):
+        return {}
+    names = {entry.name for entry in zoo.entries()[0] if not zoo.blocked(entry.name)}
+    outcomes = {name: _probe(load, PLUGINS_LIMIT, HASHZOO_ONLY=name) for name in sorted(names)}
+    return {name: reason for name, reason in outcomes.items() if reason}
+
+
+def _probe(code: str, limit: float, **variables: str) -> str:
+    """Run Python code in a process of its own; what went wrong on one line, "" if it came to its end."""
+    command = [sys.executable, "-c", f"{code}\nprint('came to its end')"]
+    try:
+        outcome = subprocess.run(
+            command, env=os.environ | variables, capture_output=True, text=True, check=False, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end after {limit:g} s"
+    if outcome.stdout.strip().endswith("came to its end"):
+        return ""
+    if outcome.returncode < 0:
+        return f"ended by {signal.Signals(-outcome.returncode).name}"
+    return outcome.stderr.strip().rpartition("\n")[2] or f"exit code {outcome.returncode}"
+
+
+def _plugins(known: zoo.Zoo, deadly: dict[str, str]) -> list[Finding]:
+    findings = [Finding("problem", "plugins", sentence) for sentence in (*known.clashes(), *known.remarks)]
     for plugin in known.plugins:
-        if plugin.state in ("broken", "incompatible"):
-            mend = f"update it or run: pip uninstall {plugin.distribution}"
-            findings.append(Finding("problem", f"plugin {plugin.name}", f"{plugin.state}: {plugin.reason}; {mend}"))
+        mend = f"update it or run: pip uninstall {plugin.distribution}"
+        if plugin.name in deadly:
+            message = f"loading it stops the whole program ({deadly[plugin.name]})"
+            findings.append(
+                Finding("problem", f"plugin {plugin.name}", f"{message}; {mend}, or set HASHZOO_BLOCK={plugin.name}")
+            )
+        elif plugin.state in ("broken", "incompatible"):
+            said = plugin.reason if plugin.reason.endswith("?") else f"{plugin.reason};"
+            findings.append(Finding("problem", f"plugin {plugin.name}", f"{plugin.state}: {said} {mend}"))
         else:
             state = "" if plugin.state == "ok" else f" ({plugin.state} {plugin.reason})"
             findings.append(Finding("ok", f"plugin {plugin.name}", plugin.origin + state))
+            findings += [Finding("note", f"plugin {plugin.name}", f"{note}; update it") for note in plugin.notes]
     return findings
 
 

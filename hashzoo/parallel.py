@@ -25,10 +25,13 @@ def train(plan: Plan, cells: list[Cell], fresh: bool, jobs: int, done: Callable[
     Each worker opens the data set and the cached features again; nothing but names and results travels. When
     this process is stopped its workers are ended with it: what they had finished is kept.
     """
+    # What cannot be used was told by this process, and may have taken long: no worker tries it again.
+    usable = {plugin.name for plugin in plan.zoo.plugins if plugin.state == "ok"}
+    unusable = [plugin.name for plugin in plan.zoo.unusable() if plugin.name not in usable]
     # Spawned, not forked: torch, numba and their threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(min(jobs, len(cells)), context, _start, (plan.words,))
+    pool = ProcessPoolExecutor(min(jobs, len(cells)), context, _start, (plan.words, unusable))
     try:
         futures = {pool.submit(_train, cell, fresh): cell for cell in cells}
         for future in as_completed(futures):
@@ -46,11 +49,12 @@ def train(plan: Plan, cells: list[Cell], fresh: bool, jobs: int, done: Callable[
             child.terminate()
 
 
-def _start(words: dict[str, Any]) -> None:
+def _start(words: dict[str, Any], unusable: list[str]) -> None:
     """Make a worker's plan, and end the worker when the process that started it is gone."""
     from hashzoo.benchmark import plan_of
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["HASHZOO_BLOCK"] = ",".join([os.environ.get("HASHZOO_BLOCK", ""), *unusable])
     _worker["plan"] = plan_of(**words)
 
 

@@ -195,7 +195,8 @@ def train_cell(
             (folder / leftover).unlink(missing_ok=True)
         except OSError as error:
             raise write_error(folder / leftover, error) from error
-    write_json(folder / "run.json", description | {"key": key, "request": request})
+    about = {"key": key, "request": request, "plugin": result["plugin"]}
+    write_json(folder / "run.json", description | about)
     try:
         for role in ROLES:
             bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none

@@ -1,8 +1,6 @@
-"""Finds plugins, admits them one by one, and says what is wrong with those that it refuses.
+"""All installed plugins together: loading them, look-up by kind and name, and what is wrong with whom.
 
-Every plugin gets a PluginManager of its own, so that all of its hooks are admitted or none, and
-every name can be traced to the package that offers it. A plugin that fails to load is kept with
-the reason; the rest of the tool works on.
+A plugin that cannot be used is kept with the reason (see admission.py); the rest of the tool works on.
 """
 
 from __future__ import annotations
@@ -10,73 +8,31 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import importlib.util
 import os
-import re
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+import threading
+from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import pluggy
-
+from hashzoo.admission import KINDS, Plugin, admit_entry, admit_module, origin_of
 from hashzoo.errors import HashzooError, did_you_mean, one_line
-from hashzoo.plugin import API, GROUP, Hooks, Method, Part
-from hashzoo.storage import digest
+from hashzoo.plugin import GROUP
+from hashzoo.source import source_digest
 
-_HOOKS = {
-    "dataset": "hashzoo_datasets",
-    "encoder": "hashzoo_encoders",
-    "loss": "hashzoo_losses",
-    "trainer": "hashzoo_trainers",
-    "index": "hashzoo_indexes",
-    "method": "hashzoo_methods",
-}
-KINDS = tuple(_HOOKS)
-_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_FIELD_TYPES = {"settings": Mapping, "image_outputs": tuple, "text_outputs": tuple}  # all others are strings
-Offer = Part | Method
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """One plugin and its state: "ok", "broken", "incompatible" (other API) or "blocked" (by the user)."""
-
-    name: str
-    distribution: str
-    version: str
-    state: str
-    reason: str = ""
-    offers: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
-    module: str = ""
-
-    @property
-    def origin(self) -> str:
-        return f"{self.distribution} {self.version}"
-
-    def names(self, kind: str) -> list[str]:
-        return [offer.name for offer in self.offers.get(kind, ())]
-
-    def source_digest(self) -> str:
-        """SHA-256 over the Python files of the plugin's package: an edited plugin is another plugin.
-
-        The hooks may lie in a module inside the package ("my_package.plugin"), and what they name beside it.
-        """
-        parts = self.module.split(".")
-        above = [".".join(parts[: n + 1]) for n in range(len(parts))]
-        # A namespace package, which has no file of its own, may hold the plugins of several distributions.
-        specs = {name: importlib.util.find_spec(name) for name in above}
-        return source_digest(next(name for name, spec in specs.items() if spec is not None and spec.origin))
+__all__ = ["KINDS", "Plugin", "Zoo", "assemble", "blocked", "entries", "load", "resolve_target", "source_digest"]
+_thread = threading.local()
 
 
 @dataclass(frozen=True, eq=False)
 class Zoo:
-    """All plugins that are installed, and look-up by kind and name."""
+    """All plugins that are installed, and look-up by kind and name.
+
+    `remarks` are sentences on what is wrong beside plugins: variables that name none, damaged entry points.
+    """
 
     plugins: tuple[Plugin, ...]
+    remarks: tuple[str, ...] = ()
 
     def find(self, kind: str, name: str) -> tuple[Plugin, Any]:
         """The one plugin that offers `name`, with its Part or Method; otherwise what to type instead."""
@@ -124,21 +80,84 @@ class Zoo:
 
 @functools.cache
 def load() -> Zoo:
-    """Admit the built-in parts and every installed plugin. Said on stderr once: plugins that cannot be used."""
-    from hashzoo import builtin
+    """Admit the built-in parts and every installed plugin. Said on stderr once: what cannot be used, and remarks.
 
-    own = _admit("hashzoo", "hashzoo", _version("hashzoo"), builtin, reserved=set())
-    reserved = {(kind, name) for kind in KINDS for name in own.names(kind)}
-    plugins = [own]
-    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
-        plugins.append(_load_entry(entry, reserved))
-    zoo = Zoo(tuple(plugins))
+    Raises:
+        HashzooError: something is wrong, and HASHZOO_STRICT=1.
+    """
+    zoo = assemble()
+    for remark in zoo.remarks:
+        print(f"hashzoo: {remark}", file=sys.stderr)
     for plugin in zoo.unusable():
         print(f"hashzoo: plugin '{plugin.name}' ({plugin.origin}) is {plugin.state}: {plugin.reason}", file=sys.stderr)
-    if os.environ.get("HASHZOO_STRICT") == "1" and (zoo.unusable() or zoo.clashes()):
-        problem = zoo.clashes()[0] if zoo.clashes() else f"plugin '{zoo.unusable()[0].name}' cannot be used"
-        raise HashzooError(f"{problem}, and HASHZOO_STRICT=1 makes that fatal", exit_code=1)
+    for plugin in zoo.plugins:
+        for note in plugin.notes:
+            print(f"hashzoo: plugin '{plugin.name}' ({plugin.origin}): {note}", file=sys.stderr)
+    if os.environ.get("HASHZOO_STRICT") == "1":
+        unusable = [f"plugin '{plugin.name}' cannot be used" for plugin in zoo.unusable()]
+        for problem in (*zoo.clashes(), *unusable, *zoo.remarks):
+            raise HashzooError(f"{problem} (HASHZOO_STRICT=1 makes this fatal)", exit_code=1)
     return zoo
+
+
+def assemble(without: frozenset[str] = frozenset()) -> Zoo:
+    """What `load` gives, without a word and never fatal; plugins named in `without` are not touched.
+
+    Raises:
+        HashzooError: a plugin asks for plugins while it is being loaded.
+    """
+    if getattr(_thread, "loading", False):
+        raise HashzooError("plugins are looked up while they are being loaded; do that inside a function", exit_code=1)
+    _thread.loading = True
+    try:
+        return _assemble(without)
+    finally:
+        _thread.loading = False
+
+
+def _assemble(without: frozenset[str]) -> Zoo:
+    from hashzoo import builtin
+
+    own = admit_module("hashzoo", "hashzoo", _version("hashzoo"), builtin, reserved=set())
+    reserved = {(kind, name) for kind in KINDS for name in own.names(kind)}
+    plugins = [own]
+    found, remarks = entries()
+    for entry in found:
+        reason = blocked(entry.name) or ("by the caller" if entry.name in without else "")
+        if reason:
+            plugins.append(Plugin(entry.name, *origin_of(entry), "blocked", reason))
+        else:
+            plugins.append(admit_entry(entry, reserved))
+    return Zoo(tuple(plugins), (*remarks, *_mistyped({entry.name for entry in found})))
+
+
+def blocked(name: str) -> str:
+    """Whether the user has left a plugin out, and how: "by HASHZOO_BLOCK", "by HASHZOO_ONLY" or ""."""
+    only = _listed("HASHZOO_ONLY")
+    if name in _listed("HASHZOO_BLOCK"):
+        return "by HASHZOO_BLOCK"
+    return "by HASHZOO_ONLY" if only and name not in only else ""
+
+
+def entries() -> tuple[list[metadata.EntryPoint], list[str]]:
+    """The entry points of all plugins in order of name, and a remark for each distribution whose own are damaged."""
+    remarks: list[str] = []
+    try:
+        found = list(metadata.entry_points(group=GROUP))
+    except Exception:  # one damaged file on this machine, maybe of a stranger: then one distribution after the other
+        found = []
+        for distribution in metadata.distributions():
+            try:
+                found += distribution.entry_points.select(group=GROUP)
+            except Exception as error:
+                name = distribution.metadata["Name"]
+                remarks.append(
+                    f"the entry points of {name} cannot be read ({one_line(error)}); "
+                    f"run: pip install --force-reinstall {name}"
+                )
+    # An interrupted update may leave the same distribution twice: it is one plugin.
+    distinct = {(entry.name, entry.value, origin_of(entry)): entry for entry in reversed(found)}
+    return [distinct[key] for key in sorted(distinct)], remarks
 
 
 def resolve_target(plugin: Plugin, target: str) -> Any:
@@ -159,122 +178,15 @@ def resolve_target(plugin: Plugin, target: str) -> Any:
     return found
 
 
-@functools.cache
-def source_digest(module_name: str, *only: str) -> str:
-    """SHA-256 over the Python files of a package (or of `only` these, relative paths), or of a single module."""
-    spec = importlib.util.find_spec(module_name)
-    if spec is None or spec.origin is None:
-        raise HashzooError(f"the source of '{module_name}' cannot be found", exit_code=1)
-    root = Path(spec.origin).parent
-    if not spec.submodule_search_locations:
-        files = [Path(spec.origin)]
-    elif only:
-        files = sorted(file for pattern in only for file in root.glob(pattern))
-    else:
-        files = sorted(root.rglob("*.py"))
-    return digest({file.relative_to(root).as_posix(): digest(file.read_bytes()) for file in files})
-
-
-def _load_entry(entry: metadata.EntryPoint, reserved: set[tuple[str, str]]) -> Plugin:
-    distribution = entry.dist.name if entry.dist else "?"
-    version = entry.dist.version if entry.dist else "?"
-    only, block = _listed("HASHZOO_ONLY"), _listed("HASHZOO_BLOCK")
-    if entry.name in block or (only and entry.name not in only):
-        variable = "HASHZOO_BLOCK" if entry.name in block else "HASHZOO_ONLY"
-        return Plugin(entry.name, distribution, version, "blocked", f"by {variable}")
-    try:
-        if entry.name == GROUP:
-            raise ValueError(f"'{GROUP}' is the name of the built-in parts; choose another for the entry point")
-        # What a plugin prints while it is imported must not end up in our data on stdout.
-        with contextlib.redirect_stdout(sys.stderr):
-            module = entry.load()
-        if not isinstance(module, ModuleType):
-            raise TypeError(f'its entry point {entry.value} is no module; write {entry.name} = "{entry.module}"')
-    except (Exception, SystemExit) as error:
-        return Plugin(entry.name, distribution, version, "broken", _describe(error))
-    return _admit(entry.name, distribution, version, module, reserved)
-
-
-def _admit(name: str, distribution: str, version: str, module: ModuleType, reserved: set[tuple[str, str]]) -> Plugin:
-    """Check one plugin's API number, hooks and return values; any fault refuses all of it."""
-    api = getattr(module, "HASHZOO_API", None)
-    if api != API:
-        reason = (
-            f"it does not say which plugin API it was written for; add HASHZOO_API = {API} to {module.__name__}"
-            if api is None
-            else f"it was written for plugin API {api}, this hashzoo speaks {API}"
-        )
-        return Plugin(name, distribution, version, "incompatible", reason)
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(Hooks)
-    try:
-        _check_marks(module)
-        manager.register(module, name)
-        manager.check_pending()
-        with contextlib.redirect_stdout(sys.stderr):
-            offers = {kind: _call(manager, kind) for kind in KINDS}
-        for kind, values in offers.items():
-            for offer in values:
-                if (kind, offer.name) in reserved:
-                    raise ValueError(
-                        f"it offers {kind} '{offer.name}', a name that hashzoo itself uses; choose another"
-                    )
-    except (Exception, SystemExit) as error:
-        return Plugin(name, distribution, version, "broken", _describe(error))
-    return Plugin(name, distribution, version, "ok", "", offers, module.__name__)
-
-
-def _check_marks(module: ModuleType) -> None:
-    marked = [name for name, value in vars(module).items() if hasattr(value, f"{GROUP}_impl")]
-    for name in marked:
-        if name not in _HOOKS.values():
-            raise ValueError(f"hashzoo has no hook {name}{did_you_mean(name, _HOOKS.values())}")
-    unmarked = [name for name in _HOOKS.values() if callable(vars(module).get(name)) and name not in marked]
-    if unmarked:
-        raise ValueError(f"{unmarked[0]} is not marked with @hookimpl")
-    if not marked:
-        raise ValueError("it implements no hook (is @hookimpl missing?)")
-
-
-def _call(manager: pluggy.PluginManager, kind: str) -> tuple[Offer, ...]:
-    hook = _HOOKS[kind]
-    wanted = Method if kind == "method" else Part
-    offers: list[Offer] = []
-    for implementation in getattr(manager.hook, hook).get_hookimpls():
-        # Called one by one: pluggy would drop a None, and with it every offer of a forgotten `return`.
-        result = implementation.function()
-        if isinstance(result, str | bytes | Mapping) or not isinstance(result, Iterable):
-            raise TypeError(f"{hook} returned {result!r}, not a list of {wanted.__name__}s")
-        for offer in result:
-            if not isinstance(offer, wanted):
-                raise TypeError(f"{hook} returned {offer!r}, not a {wanted.__name__}")
-            _check_offer(hook, offer)
-            offers.append(offer)
-    names = [offer.name for offer in offers]
-    if len(set(names)) != len(names):
-        raise ValueError(f"{hook} offers a name twice: {', '.join(sorted(names))}")
-    return tuple(offers)
-
-
-def _check_offer(hook: str, offer: Offer) -> None:
-    if not isinstance(offer.name, str) or not _PLAIN_NAME.fullmatch(offer.name):
-        raise ValueError(f"{hook} offers the name {offer.name!r}; use lower-case letters, digits, '-' and '_'")
-    for field_ in fields(offer):
-        value = getattr(offer, field_.name)
-        wanted = _FIELD_TYPES.get(field_.name, str)
-        if not isinstance(value, wanted):
-            raise TypeError(f"{hook}: {field_.name} of '{offer.name}' is {value!r}, not a {wanted.__name__.lower()}")
-    for target in (offer.target,) if isinstance(offer, Part) else (offer.image_head, offer.text_head):
-        if not re.fullmatch(r"[\w.]+:\w+", target):
-            raise ValueError(
-                f"{hook}: the target {target!r} of '{offer.name}' is not of the form 'package.module:Class'"
-            )
-
-
-def _describe(error: BaseException) -> str:
-    """Our own checks raise ValueError and TypeError with a sentence; of any other error the kind is told too."""
-    text = " ".join(str(error).split())
-    return text if type(error) in (ValueError, TypeError) and text else one_line(error)
+def _mistyped(installed: set[str]) -> list[str]:
+    """A remark for every name in HASHZOO_ONLY and HASHZOO_BLOCK that no plugin has."""
+    # HASHZOO_ONLY=hashzoo leaves out all plugins; the built-in parts cannot be blocked.
+    known = {"HASHZOO_ONLY": installed | {GROUP}, "HASHZOO_BLOCK": installed}
+    return [
+        f"{variable} names '{name}', which is no installed plugin{did_you_mean(name, installed)}"
+        for variable in known
+        for name in sorted(_listed(variable) - known[variable])
+    ]
 
 
 def _listed(variable: str) -> set[str]:

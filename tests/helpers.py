@@ -7,15 +7,16 @@ import os
 import shutil
 import sys
 import tomllib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from hashzoo import benchmark, zoo
 
 HERE = Path(__file__).parent
-SHARED = Path(
-    os.environ.get("HASHZOO_TEST_DATA", HERE.parent.parent / "shared" / "data")
-)  # real files, where there are any
+BROKEN = HERE / "plugins_broken"
+# Real files, where there are any.
+SHARED = Path(os.environ.get("HASHZOO_TEST_DATA", HERE.parent.parent / "shared" / "data"))
 # A data set that needs no network and next to no time.
 SMALL = ("dataset.pairs=100", "dataset.pixels=16", "dataset.difficulty=0")
 
@@ -28,13 +29,7 @@ class Site:
 
     def install(self, project: Path) -> None:
         """Install a project that consists of a pyproject.toml and one package or module beside it."""
-        about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-        for source in project.iterdir():
-            if source.is_dir():
-                shutil.copytree(source, self.folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-            elif source.suffix == ".py":
-                shutil.copy(source, self.folder)
-        self._register(about["name"], about["version"], about.get("entry-points", {}).get("hashzoo", {}))
+        self._place(contents(project))
 
     def package(self, source: Path) -> None:
         """Install a package without a project around it; its plugin, its module and its folder have one name."""
@@ -50,13 +45,66 @@ class Site:
         self._register(name, "1.0", {plugin: plugin})
 
     def _register(self, name: str, version: str, entry_points: dict[str, str]) -> None:
-        info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n")
-        if entry_points:
-            lines = [f"{key} = {value}" for key, value in entry_points.items()]
-            (info / "entry_points.txt").write_text("\n".join(["[hashzoo]", *lines]) + "\n")
+        self._place(about({"name": name, "version": version, "entry-points": {"hashzoo": entry_points}}))
+
+    def _place(self, files: dict[str, bytes]) -> None:
+        (record,) = (path for path in files if path.endswith("RECORD"))
+        files[record] = "".join(f"{path},,\n" for path in files).encode()
+        for path, content in files.items():
+            target = self.folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
         forget(self.folder)
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    """What an installer puts into site-packages, by path: the sources of a project and its metadata."""
+    sources = {
+        path.relative_to(project).as_posix(): path.read_bytes()
+        for path in sorted(project.rglob("*"))
+        if path.is_file() and path.name != "pyproject.toml" and "__pycache__" not in path.parts
+    }
+    return sources | about(tomllib.loads((project / "pyproject.toml").read_text())["project"])
+
+
+def about(project: dict) -> dict[str, bytes]:
+    """The .dist-info folder of the table [project] of a pyproject.toml."""
+    info = f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    metadata = f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n"
+    metadata += "".join(f"Requires-Dist: {requirement}\n" for requirement in project.get("dependencies", ()))
+    entries = "".join(f"{k} = {v}\n" for k, v in project.get("entry-points", {}).get("hashzoo", {}).items())
+    files = {f"{info}/METADATA": metadata.encode(), f"{info}/RECORD": b""}
+    return files | ({f"{info}/entry_points.txt": f"[hashzoo]\n{entries}".encode()} if entries else {})
+
+
+def wheel(project: Path, folder: Path) -> Path:
+    """Pack a project as a wheel, which a real installer takes; any build tool would need a second for each."""
+    files = contents(project)
+    (record,) = (path for path in files if path.endswith("RECORD"))
+    info = record.rpartition("/")[0]
+    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[record] = "".join(f"{path},,\n" for path in files).encode()
+    path = folder / f"{info.removesuffix('.dist-info')}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def check_golden(name: str, section: str, text: str) -> None:
+    """Compare `text` with a section of a file of tests/golden, or the whole file where `section` is "".
+
+    Renew all of them: RENEW_GOLDEN=1 python -m pytest tests/test_report.py tests/test_plugins_installed.py
+    """
+    path = HERE / "golden" / name
+    stored = path.read_text(encoding="utf-8") if path.exists() else ""
+    sections = {"": stored}
+    if section:
+        sections = dict(part.split("\n", 1) for part in stored.split("=== ") if part)
+    if os.environ.get("RENEW_GOLDEN") == "1":
+        sections[section] = text
+        path.write_text("".join(f"=== {k}\n{v}" if k else v for k, v in sorted(sections.items())), encoding="utf-8")
+    assert sections.get(section) == text, f"{path.name} differs; to renew it see check_golden in tests/helpers.py"
 
 
 def forget(folder: Path) -> None:

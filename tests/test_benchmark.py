@@ -141,17 +141,45 @@ def test_several_seeds_are_several_runs(tiny):
     assert len({r["run"] for r in outcome["results"]}) == 4
 
 
-@pytest.mark.parametrize("file", ["parts.py", "__init__.py"])
+@pytest.mark.parametrize("file", ["hashzoo_tiny/parts.py", "hashzoo_tiny/__init__.py", "hashzoo_tiny/constants.json"])
 def test_an_edited_plugin_is_not_served_from_an_old_run(file, tiny):
+    source = tiny.folder / file
+    source.touch()
     first = run()
-    source = tiny.folder / "hashzoo_tiny" / file
+    os.utime(source, (1, 1))
+    forget(tiny.folder)
+    assert result_of(run())["reused"] is True
     source.write_text(source.read_text() + "\n# edited\n")
     forget(tiny.folder)
     second = run()
     assert result_of(second)["reused"] is False
     assert result_of(second)["run"] != result_of(first)["run"]
+    assert result_of(second)["plugin"]["digest"] != result_of(first)["plugin"]["digest"]
     # Its encoder is used by the floor method too.
     assert result_of(second, "random")["reused"] is False
+
+
+def test_an_edited_module_that_a_target_names_is_not_served_from_an_old_run(tiny):
+    """It lies beside the package of the plugin, whose list of files names it or, when editable, does not."""
+    (tiny.folder / "steps.py").write_text(
+        "from hashzoo.train import Untrained\n\n\nclass Steps(Untrained):\n    pass\n"
+    )
+    tiny.write(
+        "hashzoo-beside",
+        "beside",
+        "from hashzoo.plugin import Method, Part, hookimpl\nHASHZOO_API = 1\n"
+        "@hookimpl\ndef hashzoo_trainers():\n    return [Part('steps', 'steps:Steps', '')]\n"
+        "@hookimpl\ndef hashzoo_methods():\n    return [Method('beside', 'tiny', 'bow', trainer='steps')]\n",
+    )
+    first = run(["beside"])
+    forget(tiny.folder)
+    assert result_of(run(["beside"]), "beside")["reused"] is True
+    with open(tiny.folder / "steps.py", "a") as file:
+        file.write("# edited\n")
+    forget(tiny.folder)
+    second = result_of(run(["beside"]), "beside")
+    assert second["reused"] is False
+    assert second["run"] != result_of(first, "beside")["run"]
 
 
 def test_another_installed_package_asks_again_and_finds_the_same_runs(tiny):

@@ -202,6 +202,8 @@ def test_one_plugin(tiny, command):
         assert word in shown.out
     (plugin,) = json.loads(command("plugins", "show", "tiny", "--json").out)["plugins"]
     assert [part["name"] for part in plugin["offers"]["method"]] == ["toy", "fragile"]
+    assert f"source {plugin['digest']}" in shown.out
+    assert json.loads(command("plugins", "show", "hashzoo", "--json").out)["plugins"][0]["digest"] is None
     tiny.install(HERE / "plugins_broken" / "raising_hook")
     broken = command("plugins", "show", "raising_hook")
     assert broken.code == 1

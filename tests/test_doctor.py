@@ -21,8 +21,8 @@ def only(findings, subject):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The probe of torch takes seconds; it has a test of its own."""
-    outcome = SimpleNamespace(returncode=0, stderr="")
+    """The probes of torch and of plugins take seconds; they have tests of their own."""
+    outcome = SimpleNamespace(returncode=0, stdout="came to its end\n", stderr="")
     monkeypatch.setattr(doctor.subprocess, "run", lambda *arguments, **options: outcome)
     return outcome
 
@@ -34,7 +34,8 @@ def test_torch_is_probed_in_a_process():
 
 
 def test_a_torch_that_cannot_be_imported(quick):
-    quick.returncode, quick.stderr = 1, "Traceback\nRuntimeError: operator torchvision::nms does not exist\n"
+    quick.returncode, quick.stdout = 1, ""
+    quick.stderr = "Traceback\nRuntimeError: operator torchvision::nms does not exist\n"
     found = doctor._torch()
     assert found.level == "problem"
     assert "RuntimeError: operator torchvision::nms does not exist" in found.message
@@ -73,12 +74,140 @@ def test_all_in_order_exits_0(tiny, monkeypatch, command):
     assert outcome.out.splitlines() == ["ok      a: b", "note    [c]: d"]
 
 
-def test_a_required_package_that_is_absent(monkeypatch):
-    wanted = ["torch>=2.4", "surely_absent-package>=3; python_version>'3'", 'optional>=1; extra == "lite"']
-    monkeypatch.setattr(doctor.metadata, "requires", lambda name: wanted)
-    (found,) = doctor._packages()
-    assert (found.level, found.subject) == ("problem", "surely_absent-package")
-    assert "pip install" in found.message
+@pytest.fixture
+def installed(site):
+    """A distribution and what it requires: installs it, and gives all findings about it."""
+
+    def examine(*requirements, extras=(), name="hashzoo-some"):
+        fields = [f"Requires-Dist: {requirement}" for requirement in requirements]
+        fields += [f"Provides-Extra: {extra}" for extra in extras]
+        site._register(name, "1.0", {})
+        about = site.folder / f"{name.replace('-', '_')}-1.0.dist-info" / "METADATA"
+        about.write_text(about.read_text() + "\n".join(fields) + "\n")
+        return [(f.level, f.subject, f.message) for f in doctor._requirements(name)]
+
+    return examine
+
+
+@pytest.mark.parametrize(
+    ("requirement", "asked", "found"),
+    [
+        ("absent-package>=3; python_version>'3'", "absent-package>=3", "it is not installed"),
+        ("absent-package @ file:///some.whl", "absent-package@ file:///some.whl", "it is not installed"),
+        ("pluggy>=999", "pluggy>=999", f"{metadata.version('pluggy')} is installed"),
+        ("Pluggy[some]<1", "Pluggy[some]<1", f"{metadata.version('pluggy')} is installed"),
+    ],
+)
+def test_a_requirement_that_is_not_met(requirement, asked, found, installed):
+    ((level, subject, message),) = installed(requirement)
+    assert (level, subject) == ("problem", asked.split("[")[0].split(">")[0].split("@")[0].split("<")[0])
+    assert message.replace(" @", "@") == (f"hashzoo-some 1.0 requires {asked}, and {found}; run: pip install '{asked}'")
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    ["pluggy", "pluggy>=1.0", "PLUGGY[some]>=1", "absent>=1; python_version<'3'", "absent; sys_platform=='none'"],
+)
+def test_a_requirement_that_is_met_or_for_another_system(requirement, installed):
+    assert installed(requirement) == []
+
+
+def test_a_prerelease_or_local_build_meets_a_requirement(installed, site):
+    site._register("some-build", "2.5.0rc1+cpu", {})
+    assert installed("some-build>=2.4", "some_build==2.5.0rc1") == []
+
+
+def test_of_extras_only_versions_are_checked(installed):
+    findings = installed("absent; extra == 'more'", "pluggy>=999; extra == 'more'", extras=["more"])
+    said = f"hashzoo-some[more] requires pluggy>=999, and {metadata.version('pluggy')} is installed"
+    assert findings == [("note", "pluggy", f"{said}; run: pip install 'pluggy>=999'")]
+
+
+def test_a_requirement_that_cannot_be_read_is_told(installed, site):
+    ((level, subject, message),) = installed("some package >= ???")
+    assert (level, subject) == ("note", "hashzoo-some")
+    assert message.startswith("its requirement 'some package >= ???' could not be checked (")
+
+
+def test_requirements_of_plugins_in_use_are_checked(tiny, quick, monkeypatch):
+    tiny.install(HERE / "plugins_broken" / "unmet_requirements")
+    for only_, expected in (("tiny", 0), ("unmet_requirements", 2)):
+        monkeypatch.setenv("HASHZOO_ONLY", only_)
+        assert len([f for f in doctor.examine() if "hashzoo-unmet-requirements 1.0 requires" in f.message]) == expected
+    assert list(doctor._requirements("surely-absent-package")) == []
+    assert list(doctor._requirements("hashzoo")) == []
+
+
+@pytest.mark.parametrize(
+    ("torch", "vision", "wanted", "said"),
+    [
+        ("2.4.0", "0.29.2", "torch==2.15.0", "torchvision 0.29.2 was made for torch==2.15.0, and torch 2.4.0 is"),
+        ("2.15.0+cpu", "0.29.2+cu130", "torch==2.15.0", "were built for different devices"),
+        ("2.15.0+cpu", "0.29.2+cpu", "torch==2.15.0", None),
+        ("2.15.0+cpu", "0.29.2", "torch==2.15.0", None),
+        ("2.15.0", None, "torch==2.15.0", None),
+        ("built by hand", "0.29.2", "torch==2.15.0", None),
+    ],
+)
+def test_torch_and_torchvision_that_do_not_match(torch, vision, wanted, said, monkeypatch, quick):
+    monkeypatch.setattr(doctor, "_version", {"torch": torch, "torchvision": vision}.get)
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["numpy", wanted])
+    found = doctor._torch()
+    if said is None:
+        assert found.level == "ok"
+    else:
+        assert (found.level, said in found.message) == ("problem", True)
+        public = torch.partition("+")[0]
+        assert f"run: pip install --force-reinstall 'torch=={public}' torchvision" in found.message
+
+
+def test_variables_that_name_no_plugin(tiny, quick, monkeypatch):
+    monkeypatch.setenv("HASHZOO_BLOCK", "tinny")
+    found = only(doctor.examine(), "plugins")
+    assert found.level == "problem"
+    assert found.message == "HASHZOO_BLOCK names 'tinny', which is no installed plugin; did you mean tiny?"
+
+
+def test_doctor_works_where_anything_wrong_is_fatal(tiny, quick, command, monkeypatch):
+    tiny.install(HERE / "plugins_broken" / "exits")
+    monkeypatch.setenv("HASHZOO_STRICT", "1")
+    outcome = command("doctor")
+    assert (outcome.code, outcome.err) == (1, "")
+    assert "PROBLEM plugin exits: broken: SystemExit: 3" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("print('done')", ""),
+        ("import os; os._exit(0)", "exit code 0"),
+        ("import os; os._exit(3)", "exit code 3"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL"),
+        ("raise ValueError('no')", "ValueError: no"),
+        ("import time; time.sleep(3600)", "no end after 1 s"),
+    ],
+)
+def test_a_probe_says_how_a_process_ended(code, said):
+    assert doctor._probe(code, 1 if "sleep" in code else 60) == said
+
+
+def test_a_plugin_that_ends_the_process_is_found_and_not_loaded(tiny, monkeypatch):
+    tiny.install(HERE / "plugins_broken" / "ends_process")
+    monkeypatch.setenv("HASHZOO_ONLY", "tiny,ends_process")
+    monkeypatch.setenv("PYTHONPATH", str(tiny.folder))
+    assert doctor._deadly() == {"ends_process": "exit code 3"}
+    monkeypatch.setattr(doctor, "_deadly", lambda: {"ends_process": "exit code 3"})
+    monkeypatch.setattr(doctor, "_torch", lambda: doctor.Finding("ok", "torch", ""))
+    findings = doctor.examine()
+    assert only(findings, "plugin ends_process") == doctor.Finding(
+        "problem",
+        "plugin ends_process",
+        "loading it stops the whole program (exit code 3); "
+        "update it or run: pip uninstall hashzoo-ends-process, or set HASHZOO_BLOCK=ends_process",
+    )
+    assert only(findings, "plugin tiny").level == "ok"
+    monkeypatch.setenv("HASHZOO_BLOCK", "ends_process")
+    assert doctor._probe("from hashzoo import zoo; zoo.assemble()", 60) == ""
 
 
 def test_weights_that_are_absent_are_a_note(monkeypatch):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import SMALL
+from helpers import HERE, SMALL
 
 from hashzoo import benchmark, parallel
 from hashzoo.benchmark import bench
@@ -44,9 +44,11 @@ def run(jobs, runs="runs", methods=("toy",), bits=(8, 16), **options):
     return bench(methods, bits, jobs=jobs, **asked)
 
 
-def test_two_processes_make_the_bytes_that_one_makes(tiny):
+def test_two_processes_make_the_bytes_that_one_makes(tiny, capfd):
+    tiny.install(HERE / "plugins_broken" / "exits")
     seen = []
     together = run(2, "together", watch=seen.append)["results"]
+    assert capfd.readouterr().err.count("plugin 'exits'") == 1  # told once: no worker tries it again
     alone = run(1, "alone")["results"]
     assert [(r["method"], r["bits"]) for r in together] == [(r["method"], r["bits"]) for r in alone]
     for one, other in zip(together, alone, strict=True):

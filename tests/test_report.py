@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import HERE, SMALL
+from helpers import SMALL, check_golden, forget
 from rich.console import Console
 
 from hashzoo.benchmark import bench
@@ -190,8 +190,7 @@ def test_what_looks_like_markup_is_shown_as_it_is():
 
 
 def test_markdown_is_as_it_was():
-    found = markdown(make_table(everything()))
-    assert found == (HERE / "golden" / "report.md").read_text(encoding="utf-8")
+    check_golden("report.md", "", markdown(make_table(everything())))
 
 
 def test_markdown_keeps_its_columns_whatever_stands_in_a_cell():
@@ -292,7 +291,84 @@ def test_of_runs_of_the_same_experiment_the_newest_is_shown(runs, capsys):
     (item,) = collect(runs)
     (chosen,) = [r for r in item["results"] if (r["method"], r["bits"]) == ("toy", 16)]
     assert chosen["run"] == str(new)
-    assert "left out: 1 runs in" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "hashzoo: left out: 1 run of toy (tiny+bow), repeated since with other code or packages\n"
+    )
+
+
+def test_a_row_is_never_made_by_two_versions_of_a_plugin(runs, tiny, capsys):
+    parts = tiny.folder / "hashzoo_tiny" / "parts.py"
+    parts.write_text(parts.read_text() + "\n# edited\n")
+    forget(tiny.folder)
+    bench(["toy"], [16], dataset="scenes", encoders="tiny+bow", settings=SMALL, threads=1)
+    capsys.readouterr()
+    (item,) = collect(runs)
+    assert [(r["method"], r["bits"]) for r in item["results"]] == [
+        *(("fragile", 16), ("fragile", 32), ("toy", 16), ("random", 16))
+    ]
+    said = capsys.readouterr().err.splitlines()
+    old, new = (r["plugin"]["digest"][:8] for r in (item["results"][0], item["results"][2]))
+    assert item["results"][1]["plugin"] == item["results"][0]["plugin"]
+    expected = (
+        f"hashzoo: left out: 1 run of toy (tiny+bow) by hashzoo-tiny 1.0 (source {old}); "
+        f"its newest run is by hashzoo-tiny 1.0 (source {new}); the same bench makes them again"
+    )
+    assert expected in said
+    assert "hashzoo: left out: 1 run of toy (tiny+bow), repeated since with other code or packages" in said
+    # Of "random" too: its image encoder is of the edited plugin.
+    assert len(said) == 4
+    assert sum("of random (tiny+bow)" in line for line in said) == 2
+
+
+def test_a_run_in_the_folder_of_another_track_is_left_out(runs, capsys):
+    path = run_folder(runs, "toy", 16) / "run.json"
+    stored = read_json(path)
+    stored["track"]["splits"] = "another"
+    write_json(path, stored)
+    capsys.readouterr()
+    (item,) = collect(runs)
+    assert ("toy", 16) not in [(r["method"], r["bits"]) for r in item["results"]]
+    assert capsys.readouterr().err == (
+        f"hashzoo: left out: {path.parent} belongs to another track, of data set scenes\n"
+    )
+
+
+def test_scores_of_two_evaluators_never_share_a_table(runs, capsys):
+    path = run_folder(runs, "toy", 16) / "result.json"
+    write_json(path, read_json(path) | {"evaluator": "older"})
+    os.utime(path, (1, 1))
+    capsys.readouterr()
+    (item,) = collect(runs)
+    assert ("toy", 16) not in [(r["method"], r["bits"]) for r in item["results"]]
+    assert ("fragile", 32) in [(r["method"], r["bits"]) for r in item["results"]]
+    assert capsys.readouterr().err == (
+        "hashzoo: left out: 1 run scored by an older evaluator; the same bench scores them again\n"
+    )
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_a_track_that_cannot_be_read_is_left_out_and_said(content, runs, capsys):
+    bench(["random"], [8], dataset="scenes", encoders="tiny+bow", settings=[*SMALL, "dataset.seed=1"], threads=1)
+    track = run_folder(runs, "toy", 16).parents[1] / "track.json"
+    track.unlink() if content is None else track.write_text(content)
+    capsys.readouterr()
+    (item,) = collect(runs)
+    assert [r["bits"] for r in item["results"]] == [8]
+    assert capsys.readouterr().err.startswith(f"hashzoo: left out: all of {track.parent}")
+
+
+@pytest.mark.parametrize("name", ["plugins", "track", "encoders"])
+def test_a_run_that_lacks_something_is_left_out_and_said(name, runs, capsys):
+    path = run_folder(runs, "fragile", 32) / "run.json"
+    stored = read_json(path)
+    del stored[name]
+    write_json(path, stored)
+    capsys.readouterr()
+    (item,) = collect(runs)
+    assert len(item["results"]) == 5
+    assert capsys.readouterr().err == (
+        f"hashzoo: left out: {path.parent} is damaged (KeyError: '{name}'); delete it and run again\n"
+    )
 
 
 def test_nothing_to_report(tmp_path):

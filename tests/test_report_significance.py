@@ -25,7 +25,7 @@ def stored(name: str, level: float, seed: int = 0, **changes) -> dict:
     write_arrays(folder / "per_query.npz", values)
     means = {direction: float(array.mean()) for direction, array in values.items()}
     whole = result(name, seed=seed, run=str(folder), **means, **changes)
-    write_json(folder / "run.json", {})
+    write_json(folder / "run.json", {"track": TRACK, "plugins": {}})
     write_json(
         folder / "result.json", whole | {"schema": 1, "key": name, "request": name, "evaluator": "e", "plugin": {}}
     )

@@ -79,7 +79,9 @@ def test_a_finished_run_holds_all_that_it_promises(bench):
     assert kept["plugins"]["tiny"]["distribution"] == "hashzoo-tiny"
     assert (kept["device"], kept["threads"], kept["bits"], kept["seed"]) == ("cpu", 1, 8, 0)
     assert kept["versions"]["torch"] == metadata.version("torch")
-    assert kept["key"] == result["key"] == key_of({k: v for k, v in kept.items() if k not in ("key", "request")})
+    assert kept["plugin"] == result["plugin"]
+    added = ("key", "request", "plugin")  # beside what the key is made of
+    assert kept["key"] == result["key"] == key_of({k: v for k, v in kept.items() if k not in added})
 
     assert result["settings"] == {"trainer.lr": 0.01}
     assert result["status"] == "ok"

@@ -41,10 +41,9 @@ def list_plugins(json: Json = False) -> None:
             table.add_column(column, overflow="fold")
         for plugin in known.plugins:
             offers = "\n".join(f"{kind}: {', '.join(plugin.names(kind))}" for kind in zoo.KINDS if plugin.names(kind))
+            offers = "\n".join((offers or plugin.reason, *plugin.notes))
             style = {"ok": "green", "blocked": "dim"}.get(plugin.state, "red")
-            table.add_row(
-                Text(plugin.name), Text(plugin.state, style=style), Text(plugin.origin), Text(offers or plugin.reason)
-            )
+            table.add_row(Text(plugin.name), Text(plugin.state, style=style), Text(plugin.origin), Text(offers))
         console().print(table)
         for clash in clashes:
             print(f"hashzoo: {clash}", file=sys.stderr)
@@ -56,13 +55,13 @@ def list_plugins(json: Json = False) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="A plugin, as `hashzoo plugins` lists it.")], json: Json = False
 ) -> None:
-    """One plugin: its package, its state, and everything that it offers."""
+    """One plugin: its package, its state, the digest of its source, and everything that it offers."""
     known = zoo.load()
     found = [plugin for plugin in known.plugins if plugin.name == name]
     if not found:
         raise HashzooError(f"no plugin is called '{name}'{did_you_mean(name, [p.name for p in known.plugins])}")
     if json:
-        print_json({"schema": 1, "plugins": [_describe(plugin) for plugin in found]})
+        print_json({"schema": 1, "plugins": [_describe(plugin) | {"digest": _digest(plugin)} for plugin in found]})
     else:
         for plugin in found:
             _print(plugin)
@@ -77,6 +76,8 @@ def _print(plugin: zoo.Plugin) -> None:
     out.print(Text.assemble((plugin.name, "bold"), f"  {plugin.origin}  {plugin.state}"))
     if plugin.reason:
         out.print(plugin.reason, markup=False, highlight=False)
+    if digest := _digest(plugin):
+        out.print(f"source {digest}", style="dim", highlight=False)
     for kind in zoo.KINDS:
         for offer in plugin.offers.get(kind, ()):
             out.print(Text.assemble("\n", (f"{kind} {offer.name}", "bold"), f"  {offer.summary}"))
@@ -87,6 +88,11 @@ def _print(plugin: zoo.Plugin) -> None:
                     out.print(f"  {setting}={value}", highlight=False, markup=False)
 
 
+def _digest(plugin: zoo.Plugin) -> str | None:
+    """Of its source, as the results of its runs have it; of the built-in parts only some files count."""
+    return plugin.source_digest() if plugin.state == "ok" and plugin.name != "hashzoo" else None
+
+
 def _describe(plugin: zoo.Plugin) -> dict[str, Any]:
     return {
         "name": plugin.name,
@@ -94,6 +100,7 @@ def _describe(plugin: zoo.Plugin) -> dict[str, Any]:
         "version": plugin.version,
         "state": plugin.state,
         "reason": plugin.reason,
+        "notes": list(plugin.notes),
         "offers": {
             kind: [{"name": offer.name, "summary": offer.summary} for offer in plugin.offers.get(kind, ())]
             for kind in zoo.KINDS

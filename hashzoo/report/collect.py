@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashzoo.errors import HashzooError
+from hashzoo.errors import HashzooError, one_line
 from hashzoo.storage import canonical_json, read_json
 from hashzoo.track import DIRECTIONS, read_result
 
@@ -17,20 +20,36 @@ if TYPE_CHECKING:
 IDENTITY = ("method", "encoders", "settings", "bits", "seed")
 
 
+@dataclass(frozen=True)
+class Found:
+    """A run that was read: its result, the row of a table that it belongs to, and its plugins' source digests."""
+
+    result: dict[str, Any]
+    identity: str
+    row: str
+    sources: dict[str, tuple[str, str]]  # by plugin: distribution with version, digest
+    scored: int  # when, in nanoseconds; 0: it failed
+
+
 def collect(runs: Path) -> list[dict[str, Any]]:
     """Every track of a runs folder as {"schema": 1, "track": {...}, "results": [...]}, as `bench` gives it.
 
-    A folder without a complete result is no run: it is counted on stderr, failed runs are kept as such.
+    Failed runs are kept as such. Said on stderr, with the reason: runs that are left out because they are not
+    finished, cannot be read, belong to another track than their folder, were repeated later, were made by other
+    source than the newest run of the same row, or were scored by another evaluator than the newest run.
     """
     if not runs.is_dir():
         raise HashzooError(f"there is no folder {runs}; run hashzoo bench first, or name the folder with --runs")
     found = []
-    for path in sorted(runs.glob("*/track.json")):
-        track = read_json(path)
-        track.pop("schema", None)
-        results = [*_results(path.parent)]
+    for folder in sorted({path.parents[2] for path in runs.glob("*/*/*/run.json")}):
+        try:
+            track = _track(folder)
+        except HashzooError as error:
+            _left_out(f"all of {folder}: {error}")
+            continue
+        results = _results(folder, track)
         if results:
-            found.append({"schema": 1, "track": {"id": path.parent.name, **track}, "results": results})
+            found.append({"schema": 1, "track": {"id": folder.name, **track}, "results": results})
     if not found:
         raise HashzooError(f"{runs} holds no finished run; run hashzoo bench first, or name another folder with --runs")
     return found
@@ -43,36 +62,57 @@ def frame(tracks: list[dict[str, Any]]) -> pandas.DataFrame:
     return pandas.DataFrame([_flat_row(item["track"], result) for item in tracks for result in item["results"]])
 
 
-def _results(track: Path) -> list[dict[str, Any]]:
-    results, unfinished = [], 0
-    oldest_first = sorted(track.glob("*/*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+def _track(folder: Path) -> dict[str, Any]:
+    path = folder / "track.json"
+    if not path.exists():
+        raise HashzooError("it has no track.json; the same bench writes it again")
+    track = read_json(path)
+    if not isinstance(track, dict) or "dataset" not in track:
+        raise HashzooError(f"{path} is damaged; delete it, and the same bench writes it again")
+    track.pop("schema", None)
+    return track
+
+
+def _results(folder: Path, track: dict[str, Any]) -> list[dict[str, Any]]:
+    found, unfinished = [], 0
+    oldest_first = sorted(folder.glob("*/*/run.json"), key=lambda path: path.stat().st_mtime_ns)
     for run in (path.parent for path in oldest_first):
-        if (run / "result.json").exists():
-            try:
-                results.append(read_result(run / "result.json") | {"reused": True, "run": str(run)})
-            except HashzooError as error:
-                print(f"hashzoo: left out: {error}", file=sys.stderr)
-        elif (run / "error.txt").exists():
-            try:
-                results.append(_failed(run))
-            except HashzooError as error:
-                print(f"hashzoo: left out: {error}", file=sys.stderr)
-        else:
+        try:
+            one = _read(run, track)
+        except HashzooError as error:
+            _left_out(str(error))
+            continue
+        if one is None:
             unfinished += 1
+        else:
+            found.append(one)
     if unfinished:
-        print(
-            f"hashzoo: left out: {unfinished} unfinished runs in {track}; the same bench continues them",
-            file=sys.stderr,
-        )
-    newest = {canonical_json([result[name] for name in IDENTITY]): result for result in results}
-    if len(newest) < len(results):
-        older = len(results) - len(newest)
-        print(f"hashzoo: left out: {older} runs in {track} that newer code or packages have repeated", file=sys.stderr)
-    return sorted(newest.values(), key=_order)
+        _left_out(f"{unfinished} unfinished runs in {folder}; the same bench continues them")
+    return sorted((one.result for one in _of_one_evaluator(_of_one_source(_newest(found)))), key=_order)
 
 
-def _failed(run: Path) -> dict[str, Any]:
+def _read(run: Path, track: dict[str, Any]) -> Found | None:
+    """A run that is finished or has failed; None if it is neither."""
     asked = read_json(run / "run.json")
+    try:
+        if asked["track"] != track:
+            raise HashzooError(f"{run} belongs to another track, of data set {asked['track']['dataset']}")
+        scored = 0
+        if (run / "result.json").exists():
+            result = read_result(run / "result.json") | {"reused": True, "run": str(run)}
+            scored = (run / "result.json").stat().st_mtime_ns
+        elif (run / "error.txt").exists():
+            result = _failed(run, asked)
+        else:
+            return None
+        plugins = asked["plugins"].items()
+        sources = {name: (f"{p['distribution']} {p['version']}", p["digest"]) for name, p in plugins}
+        return Found(result, _key(result, IDENTITY), _row(result), sources, scored)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise HashzooError(f"{run} is damaged ({one_line(error)}); delete it and run again") from error
+
+
+def _failed(run: Path, asked: dict[str, Any]) -> dict[str, Any]:
     reason = (run / "error.txt").read_text(encoding="utf-8").partition("\n")[0]
     return {
         "schema": 1,
@@ -81,11 +121,71 @@ def _failed(run: Path) -> dict[str, Any]:
         "bits": asked["bits"],
         "seed": asked["seed"],
         "settings": {name: s["value"] for name, s in asked["settings"].items() if s["origin"] == "user"},
+        "plugin": asked["plugin"],
         "status": "failed",
         "reason": reason,
         "reused": True,
         "run": str(run),
     }
+
+
+def _newest(runs: list[Found]) -> list[Found]:
+    """Of runs of the same experiment the last one; `runs` are in order of age, and stay so."""
+    newest: dict[str, Found] = {}
+    repeated: Counter[str] = Counter()
+    for run in runs:
+        repeated[run.row] += newest.pop(run.identity, None) is not None
+        newest[run.identity] = run
+    for row, count in repeated.items():
+        if count:
+            _left_out(f"{_runs(count)} of {row}, repeated since with other code or packages")
+    return list(newest.values())
+
+
+def _of_one_source(runs: list[Found]) -> list[Found]:
+    """Of each row those runs that the same plugins gave, by their source, as its newest run."""
+    last = {run.row: run.sources for run in runs}
+    older: Counter[str] = Counter()
+    for run in runs:
+        if run.sources != last[run.row]:
+            made, now = _beside(run.sources, last[run.row]), _beside(last[run.row], run.sources)
+            older[f"{run.row} by {made}; its newest run is by {now}"] += 1
+    for what, count in older.items():
+        _left_out(f"{_runs(count)} of {what}; the same bench makes them again")
+    return [run for run in runs if run.sources == last[run.row]]
+
+
+def _beside(sources: dict[str, tuple[str, str]], others: dict[str, tuple[str, str]]) -> str:
+    """Those plugins that differ from the others, in words."""
+    differing = [source for name, source in sources.items() if others.get(name) != source]
+    return ", ".join(f"{origin} (source {digest[:8]})" for origin, digest in differing) or "fewer plugins"
+
+
+def _of_one_evaluator(runs: list[Found]) -> list[Found]:
+    """Runs that the same code has scored as the one that was scored last; failed runs have no scores."""
+    last = max(runs, key=lambda run: run.scored, default=None)
+    kept = [run for run in runs if last and (not run.scored or run.result["evaluator"] == last.result["evaluator"])]
+    if len(kept) < len(runs):
+        _left_out(f"{_runs(len(runs) - len(kept))} scored by an older evaluator; the same bench scores them again")
+    return kept
+
+
+def _key(result: dict[str, Any], names: Iterable[str]) -> str:
+    return canonical_json([result[name] for name in names])
+
+
+def _row(result: dict[str, Any]) -> str:
+    """A row in the words of the tables."""
+    settings = "".join(f" {name}={value}" for name, value in result["settings"].items())
+    return f"{result['method']}{settings} ({result['encoders']['image']}+{result['encoders']['text']})"
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _left_out(what: str) -> None:
+    print(f"hashzoo: left out: {what}", file=sys.stderr)
 
 
 def _order(result: dict[str, Any]) -> tuple[Any, ...]:

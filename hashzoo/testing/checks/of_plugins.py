@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo import zoo
+from hashzoo.admission import Offer
 from hashzoo.plugin import API, Method
 from hashzoo.recipe import GIVEN
 from hashzoo.settings import SECTIONS, keywords
 from hashzoo.testing.kit import Subject, check
-from hashzoo.zoo import Offer, resolve_target
+from hashzoo.zoo import resolve_target
 
 HEAVY = ("torch", "timm", "transformers", "open_clip", "numba", "pandas", "matplotlib", "tensorflow", "jax")
 PROBE_SECONDS = 120
