@@ -218,7 +218,7 @@ class Plan:
         for cell in self.cells:
             if (cell.method, cell.encoders) not in recipes:
                 method = self.zoo.find("method", cell.method)[1]
-                encoders = pair_of(cell.encoders, method, self.zoo)
+                encoders = pair_of(cell.encoders, method, self.zoo, self.dataset.raw)
                 recipes[cell.method, cell.encoders] = build(self.zoo, cell.method, encoders, self.assignments)
         check_used(self.assignments, recipes.values())
         return recipes

@@ -16,6 +16,7 @@ def hashzoo_datasets() -> list[Part]:
         Part(
             "scenes", "hashzoo.data.scenes:Scenes", "drawn by hashzoo itself: objects on backgrounds; needs no network"
         ),
+        Part("wiki", "hashzoo.data.wiki:Wiki", "Wikipedia articles (Rasiwasia), as SIFT and topic features"),
     ]
 
 
@@ -29,6 +30,7 @@ def hashzoo_encoders() -> list[Part]:
             "minilm", "hashzoo.encoders.minilm:MiniLM", "all-MiniLM-L6-v2 sentence embeddings, weights from a package"
         ),
         Part("bow", "hashzoo.encoders.bow:BagOfWords", "bag of words over the training texts"),
+        Part("given", "hashzoo.encoders.lookup:Given", "the features that a data set brings itself, both modalities"),
     ]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hashzoo.data import Dataset
 from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
 from hashzoo.storage import atomic_write, cache_dir, digest, read_json, write_json
@@ -63,6 +64,11 @@ def encode_modality(
         outputs: named outputs that the head asks for beside "pooled"; used only if the encoder has them all.
         frozen: False to prepare items for an encoder that is trained along.
     """
+    if isinstance(encoder, Lookup):
+        if not frozen:
+            raise HashzooError(f"{card['name']} looks features up and cannot be trained; leave out {role}.frozen=false")
+        features = encoder.open(dataset)
+        return Encoded(features, features, {"pooled": encoder.dim}, encoder, frozen=True)
     item = dataset.image if role == "image" else dataset.text
     widths = {"pooled": encoder.dim}
     if outputs and all(name in encoder.outputs for name in outputs):

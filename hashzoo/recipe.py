@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,16 +192,16 @@ def parse_encoders(spec: str, zoo: Zoo) -> list[str]:
     return parts
 
 
-def pair_of(spec: str, method: Method, zoo: Zoo) -> dict[str, str]:
+def pair_of(spec: str, method: Method, zoo: Zoo, raw: Collection[str] = ROLES) -> dict[str, str]:
     """The encoder of each role for one entry of `--encoders` and one method.
 
-    "lite" is lite0+minilm, "paper" is what the method names, "A+B" is A for images and B for texts; one
-    name alone stands for both roles if the encoder serves both, and is completed by lite otherwise.
+    "lite" is lite0+minilm, "paper" is what the method names, both as far as the data set has `raw` items and
+    its own features otherwise; "A+B" is A for images and B for texts; one name alone stands for both roles
+    if the encoder serves both, and is completed by lite otherwise.
     """
-    if spec == "lite":
-        return dict(LITE)
-    if spec == "paper":
-        return {"image": method.image, "text": method.text}
+    if spec in ("lite", "paper"):
+        pair = dict(LITE) if spec == "lite" else {"image": method.image, "text": method.text}
+        return {role: name if role in raw else "given" for role, name in pair.items()}
     names = spec.split("+")
     if len(names) > 2:
         raise HashzooError(f"'{spec}' names {len(names)} encoders; write IMAGE+TEXT")

@@ -17,7 +17,7 @@ import json
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +31,7 @@ from hashzoo import zoo
 from hashzoo.codes import Codes, health, pack, save_codes
 from hashzoo.data import Dataset
 from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.features import Encoded, encode_modality
 from hashzoo.model import Tower, Towers, encode
@@ -72,7 +73,10 @@ class Workbench:
             encoder = recipe.encoder(role)
             item = self.dataset.image if role == "image" else self.dataset.text
             try:
-                encoder.fit(item(int(row)) for row in self.dataset.splits.train)
+                if isinstance(encoder, Lookup):
+                    encoder.open(self.dataset)
+                else:
+                    encoder.fit(item(int(row)) for row in self.dataset.splits.train)
                 card = {"name": recipe.encoders[role], **encoder.card()}
                 canonical_json(card)
             except HashzooError:
@@ -269,7 +273,7 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
     """The job of one cell: training and validation rows, fresh towers, text inputs. Nothing of query or database."""
     encoded = {role: bench.encoded(recipe, role) for role in ROLES}
     train = bench.dataset.splits.train
-    statistics = {role: torch.from_numpy(encoded[role].features[train[:STATISTICS_ROWS]]) for role in ROLES}
+    statistics = {role: torch.from_numpy(encoded[role].features[train[:STATISTICS_ROWS]]).float() for role in ROLES}
 
     def tower(role: str) -> Tower:
         part = encoded[role]
@@ -282,6 +286,9 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         image, text = (encoded[role].inputs[split] for role in ROLES)
         return Rows(image, text, bench.dataset.labels[split], bench.device)
 
+    def text_inputs(strings: Sequence[str]) -> torch.Tensor:
+        return bench.text_inputs(recipe, list(strings)).to(bench.device)
+
     val = bench.dataset.splits.val
     return Job(
         train=rows(train),
@@ -292,7 +299,7 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         device=bench.device,
         generator=torch.Generator().manual_seed(cell.seed),
         towers=lambda: Towers(tower("image"), tower("text")).to(bench.device),
-        text_inputs=lambda strings: bench.text_inputs(recipe, list(strings)).to(bench.device),
+        text_inputs=None if isinstance(encoded["text"].encoder, Lookup) else text_inputs,
         log=log,
         val=rows(val) if len(val) else None,
     )

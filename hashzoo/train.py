@@ -60,7 +60,8 @@ class Job:
         device: where the towers are.
         generator: the only source of randomness a trainer needs (CPU, seeded).
         towers: builds fresh towers; two calls give two different initialisations.
-        text_inputs: strings to what the text tower takes, (len, width); label prompts, for example.
+        text_inputs: strings to what the text tower takes, (len, width); label prompts, for example. None where
+            the texts are features that were given, which no string can be turned into.
         log: call once an epoch with the epoch's number and the mean of each term.
         val: rows held out of training, on which an epoch or a constant may be chosen, or None.
     """
@@ -73,7 +74,7 @@ class Job:
     device: torch.device
     generator: torch.Generator
     towers: Callable[[], Towers]
-    text_inputs: Callable[[Sequence[str]], Tensor]
+    text_inputs: Callable[[Sequence[str]], Tensor] | None
     log: Callable[..., None]
     val: Rows | None = None
 

@@ -15,6 +15,8 @@ from hashzoo import benchmark, zoo
 
 HERE = Path(__file__).parent
 BROKEN = HERE / "plugins_broken"
+# Real files, where there are any.
+SHARED = Path(os.environ.get("HASHZOO_TEST_DATA", HERE.parent.parent / "shared" / "data"))
 # A data set that needs no network and next to no time.
 SMALL = ("dataset.pairs=100", "dataset.pixels=16", "dataset.difficulty=0")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hashzoo import zoo
 from hashzoo.cli.common import console, print_json
+from hashzoo.errors import HashzooError
 
 app = typer.Typer(help="List, show, prepare and verify data sets.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A data set, with its variant: emoji, emoji/full, scenes.")]
@@ -53,17 +56,30 @@ def show(name: Name, settings: Settings = None) -> None:
     out.print(splits.rule, highlight=False, markup=False)
     out.print(f"labels: {', '.join(data.classes)}", highlight=False, markup=False)
     row = int(splits.train[0])
-    out.print(f"text of row {row}: {data.text(row)}", highlight=False, markup=False)
+    if "text" in data.raw:
+        out.print(f"text of row {row}: {data.text(row)}", highlight=False, markup=False)
+    for role, features in data.features.items():
+        out.print(f"{role} features: {features.shape[1]} numbers each")
     out.print(f"\n{data.licence}", highlight=False, markup=False)
 
 
 @app.command("prepare")
-def prepare(name: Name, settings: Settings = None) -> None:
-    """Fetch and convert a data set into the cache; what is there already stays."""
+def prepare(
+    name: Name,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The folder, archive or file that you have of it.", exists=True)
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Fetch and convert a data set into the cache, or convert what you have; what is there already stays."""
     from hashzoo.benchmark import dataset_class
     from hashzoo.settings import parse_assignments
 
     target, chosen = dataset_class(name, parse_assignments(settings or [], [], ["dataset"]))
+    if source is not None:
+        if "source" not in inspect.signature(target.prepare).parameters:
+            raise HashzooError(f"'{name}' takes nothing from a path; leave out --from")
+        chosen["source"] = source
     target.prepare(**chosen)
     console(stderr=True).print(f"{name} is prepared", highlight=False)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +73,8 @@ class Dataset(ABC):
         labels: (N, C) bool; row i has the labels of pair i.
         splits: train, query and database row numbers, and perhaps val.
         licence: who made the data, under which terms; shown by `hashzoo datasets show`.
+        features: (N, dim) float arrays by modality that the data come with, for the encoder `given`.
+        raw: the modalities of which there are raw items; of the others there are features alone.
     """
 
     name: str
@@ -78,6 +82,8 @@ class Dataset(ABC):
     labels: np.ndarray
     splits: Splits
     licence: str = ""
+    features: Mapping[str, np.ndarray] = MappingProxyType({})
+    raw: Collection[str] = frozenset({"image", "text"})
 
     @abstractmethod
     def image(self, row: int) -> Image:
@@ -103,7 +109,11 @@ class Dataset(ABC):
 
     @classmethod  # noqa: B027 - most data sets need no preparation
     def prepare(cls, **settings: object) -> None:
-        """Fetch or generate what the constructor will read. Safe to call twice; nothing half-written."""
+        """Fetch or generate what the constructor will read. Safe to call twice; nothing half-written.
+
+        A data set that can be made from what the user has takes a keyword `source`, a path
+        (`hashzoo datasets prepare NAME --from PATH`).
+        """
 
     def verify(self) -> None:  # noqa: B027 - most data sets keep no files
         """Read every stored byte again; raise a sentence if something is not as it was prepared."""

@@ -1,12 +1,13 @@
 """SODA's two stages: what each may change, what the prompts are, and that they learn."""
 
 import math
+import re
 
 import pytest
 import torch
 from hashzoo_soda.trainer import SodaTrainer, label_prompts
 
-from hashzoo import evaluate
+from hashzoo import HashzooError, evaluate
 from hashzoo.losses import quantisation, sign
 from hashzoo.model import encode
 from hashzoo.testing import toy_job
@@ -43,12 +44,28 @@ def test_a_prompt_is_encoded_once_for_each_distinct_label_set():
     asked = []
     encode_texts = toy.job.text_inputs
     toy.job.text_inputs = lambda strings: (asked.extend(strings), encode_texts(strings))[1]
-    inputs, prompt_of = label_prompts(toy.job, "An image of {}.")
+    SodaTrainer(teacher_epochs=1, student_epochs=1).fit(toy.job)
     assert len(asked) == len(set(asked)) == len({tuple(row) for row in toy.labels})
-    assert len(inputs) == len(asked)
     for row in (0, 7, 42):
         names = [name.replace("_", " ") for name, on in zip(toy.job.classes, toy.labels[row], strict=True) if on]
-        assert asked[prompt_of[row]] == f"An image of {', '.join(names)}."
+        assert f"An image of {', '.join(names)}." in asked
+
+
+def test_prompts_name_the_labels_of_their_set():
+    sets = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    assert label_prompts(sets, ("red_car", "dog", "sky"), "See {}!") == ["See red car, sky!", "See dog!"]
+
+
+def test_label_vectors_stand_in_for_prompts_where_texts_are_given_features():
+    toy = toy_job(rows=300)
+    toy.job.text_inputs = None
+    before = image_to_text_map(toy, toy.job.towers())
+    after = image_to_text_map(toy, SodaTrainer(teacher_epochs=15, student_epochs=15).fit(toy.job))
+    assert after > before + 0.2
+    with pytest.raises(HashzooError, match=re.escape("set trainer.labels=vectors")):
+        SodaTrainer(labels="prompts").fit(toy.job)
+    with pytest.raises(ValueError, match="labels is auto, prompts or vectors, not 'names'"):
+        SodaTrainer(labels="names")
 
 
 def test_phi_1_is_log_2_where_theta_is_zero():

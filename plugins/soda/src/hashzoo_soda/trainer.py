@@ -6,12 +6,14 @@ the paper's. Its constants are not available to us: every default below is our r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from hashzoo import Job, Towers, Trainer, evaluate
+from hashzoo import HashzooError, Job, Towers, Trainer, evaluate
 from hashzoo.losses import pair_likelihood, quantisation, shared_labels, sign
-from hashzoo.model import encode
+from hashzoo.model import HashHead, Tower, encode
 from hashzoo.train import Descent
 
 TEACHER_ROWS = 2000  # training rows on which the teacher is measured after stage one
@@ -30,6 +32,9 @@ class SodaTrainer(Trainer):
         encoder_lr: the same for encoders that are trained along.
         weight_decay: AdamW's.
         prompt: the label prompt; {} stands for the label names, joined by commas. "An image of" is the paper's.
+        labels: what the label tower sees: "prompts" (the paper), "vectors" (the 0/1 labels themselves, through one
+            hidden layer), or "auto": prompts, and vectors where the texts are given features, among which a
+            prompt has no place.
         balanced_pairs: similar and dissimilar pairs weigh alike in Phi_1. This departs from the plain mean,
             which does worse where few pairs are similar.
     """
@@ -45,26 +50,29 @@ class SodaTrainer(Trainer):
         encoder_lr: float = 1e-5,
         weight_decay: float = 1e-4,
         prompt: str = "An image of {}.",
+        labels: str = "auto",
         balanced_pairs: bool = True,
     ):
         if "{}" not in prompt:
             raise ValueError("prompt needs {} where the label names go")
+        if labels not in ("auto", "prompts", "vectors"):
+            raise ValueError(f"labels is auto, prompts or vectors, not '{labels}'")
         self.alpha, self.beta = alpha, beta
         self.teacher_epochs, self.student_epochs = teacher_epochs, student_epochs
         self.batch, self.lr, self.encoder_lr, self.weight_decay = batch, lr, encoder_lr, weight_decay
-        self.prompt, self.balanced_pairs = prompt, balanced_pairs
+        self.prompt, self.labels, self.balanced_pairs = prompt, labels, balanced_pairs
 
     def fit(self, job: Job) -> Towers:
-        towers = job.towers()
-        label_tower = job.towers().text
-        prompts, prompt_of = label_prompts(job, self.prompt)
+        towers = self.towers(job)
+        sets, set_of = job.train.labels.unique(dim=0, return_inverse=True)
+        label_tower, label_inputs = self._label_tower(job, sets)
 
         # Stage one, the teacher: image codes and label codes in one Hamming space.
         descent = self._descent([towers.image, label_tower], self.teacher_epochs)
         for epoch in range(1, self.teacher_epochs + 1):
             for batch in job.batches(self.batch):
                 image = towers.image(batch.image)
-                label = label_tower(prompts[prompt_of[batch.index]])
+                label = label_tower(label_inputs[set_of[batch.index]])
                 shared = sign((image + label).detach())  # the b that minimises Phi_2
                 terms = {
                     "likelihood": self._likelihood(image, label, batch.labels),
@@ -77,7 +85,8 @@ class SodaTrainer(Trainer):
         rows = torch.arange(len(job.train))
         image_codes = torch.cat([sign(encode(towers.image, job.train.image(part))) for part in rows.split(4096)])
         job.log(
-            stage="teacher", image_to_label_map=_teacher_map(job, image_codes, encode(label_tower, prompts)[prompt_of])
+            stage="teacher",
+            image_to_label_map=_teacher_map(job, image_codes, encode(label_tower, label_inputs)[set_of.cpu()]),
         )
         image_codes = image_codes.to(job.device)
 
@@ -95,6 +104,17 @@ class SodaTrainer(Trainer):
             job.log(stage="student", epoch=epoch, **descent.end_epoch())
         return towers
 
+    def _label_tower(self, job: Job, sets: Tensor) -> tuple[torch.nn.Module, Tensor]:
+        """The teacher's label tower, and what it takes for each label set, (P, ...)."""
+        if self.labels != "vectors" and job.text_inputs is not None:
+            return job.towers().text, job.text_inputs(label_prompts(sets, job.classes, self.prompt))
+        if self.labels == "prompts":
+            raise HashzooError(
+                "the texts are given features, so that no prompt can be encoded: set trainer.labels=vectors"
+            )
+        widths = {"pooled": len(job.classes)}
+        return Tower(HashHead(widths, job.bits), widths).to(job.device), sets
+
     def _likelihood(self, one: Tensor, other: Tensor, labels: Tensor) -> Tensor:
         """Phi_1, with theta = <h, h'> / 2."""
         return pair_likelihood(one @ other.T / 2, shared_labels(labels, labels), self.balanced_pairs)
@@ -103,14 +123,13 @@ class SodaTrainer(Trainer):
         return Descent.adamw(modules, epochs, self.lr, self.encoder_lr, self.weight_decay)
 
 
-def label_prompts(job: Job, prompt: str) -> tuple[Tensor, Tensor]:
-    """Text-tower inputs of one prompt per distinct label set, (P, ...), and each training row's prompt, (n,)."""
-    sets, prompt_of = job.train.labels.cpu().bool().unique(dim=0, return_inverse=True)
-    texts = []
-    for labels in sets:
-        names = [name.replace("_", " ") for name, on in zip(job.classes, labels.tolist(), strict=True) if on]
-        texts.append(prompt.format(", ".join(names)))
-    return job.text_inputs(texts), prompt_of
+def label_prompts(sets: Tensor, classes: Sequence[str], prompt: str) -> list[str]:
+    """One prompt a label set, (P, C) in {0, 1}: each set's prompt is encoded once, however many rows have it."""
+    prompts = []
+    for labels in sets.tolist():
+        names = [name.replace("_", " ") for name, on in zip(classes, labels, strict=True) if on]
+        prompts.append(prompt.format(", ".join(names)))
+    return prompts
 
 
 def _teacher_map(job: Job, image_codes: Tensor, label_codes: Tensor) -> float:
