@@ -61,7 +61,8 @@ class Job:
         generator: the only source of randomness a trainer needs (CPU, seeded).
         towers: builds fresh towers; two calls give two different initialisations.
         text_inputs: strings to what the text tower takes, (len, width); label prompts, for example.
-        log: call once an epoch with the epoch's number and the mean of each term.
+        log: call once an epoch with the epoch's number and the mean of each term. A method in stages says which
+            (`stage="teacher"`) and may count each from 1; a line without `epoch` is a measurement beside.
         val: rows held out of training, on which an epoch or a constant may be chosen, or None.
     """
 
@@ -89,7 +90,10 @@ class Trainer(ABC):
 
     @abstractmethod
     def fit(self, job: Job) -> Towers:
-        """Train on the job's rows and give the towers back, however they were made."""
+        """Train on the job's rows and give towers back.
+
+        A run keeps their state dict and nothing else: fresh `job.towers()` must be able to load it.
+        """
 
 
 class GradientTrainer(Trainer):
