@@ -31,6 +31,7 @@ ORDER = (
     {"benchmark", "parallel"},
     {"report", "doctor"},
     {"cli"},
+    {"pytest_plugin"},
 )
 
 

@@ -194,7 +194,7 @@ def check_it_trains_without_validation_rows(subject: Subject) -> None:
         raise AssertionError(f"without validation rows (job.val is None) it fails: {one_line(error)}") from error
 
 
-@check("method", unless=untrainable)
+@check("method", tier="behaviour", unless=untrainable)
 def check_validation_rows_are_not_descended_on(subject: Subject) -> None:
     """No gradient is taken through the features of validation rows: they are there to choose by."""
     assert not trial(subject, val="watched").descended_on_val, (
@@ -212,7 +212,7 @@ def check_fit_takes_nothing_from_the_data_set(subject: Subject) -> None:
     )
 
 
-@check("method", unless=unsteady)
+@check("method", tier="behaviour", unless=unsteady)
 def check_fit_is_unmoved_by_other_rows(subject: Subject) -> None:
     """Other inputs and labels of query and database rows change no byte of the towers, and nothing that is logged."""
     usual, recast = trial(subject), trial(subject, recast=True)
