@@ -17,7 +17,7 @@ import json
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -230,12 +230,12 @@ def _fit_and_encode(
     with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, recipe.threads(bench.threads)):
 
         def log(**terms: Any) -> None:
-            line = {name: float(v) if hasattr(v, "item") else v for name, v in terms.items()}
+            line = log_line(terms)
             append(line)
             watch(line)
 
         start = time.perf_counter()
-        towers = fit(bench, recipe, cell, log)
+        towers = fit(recipe, make_job(bench, recipe, cell, log))
         trained = time.perf_counter()
         codes = encode_rows(bench, recipe, cell, towers)
         seconds = {"train": trained - start, "encode": time.perf_counter() - trained}
@@ -244,12 +244,18 @@ def _fit_and_encode(
     return codes, seconds
 
 
-def fit(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., None]) -> Towers:
-    """Train one cell; the caller has seeded the generators (`seeded`)."""
+def log_line(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trainer logged as a line of train.jsonl: tensors and numpy's numbers become floats."""
+    return {name: float(value) if hasattr(value, "item") else value for name, value in terms.items()}
+
+
+def fit(recipe: Recipe, job: Job) -> Towers:
+    """Train one cell on its job; the caller has seeded the generators (`seeded`)."""
     trainer = recipe.sections["trainer"].build()
-    towers = trainer.fit(make_job(bench, recipe, cell, log))
+    towers = trainer.fit(job)
     if not isinstance(towers, Towers):
-        raise HashzooError(f"the trainer of '{cell.method}' gave back {type(towers).__name__}, not Towers", exit_code=1)
+        name = recipe.method.name
+        raise HashzooError(f"the trainer of '{name}' gave back {type(towers).__name__}, not Towers", exit_code=1)
     return towers
 
 

@@ -62,7 +62,8 @@ class Job:
         towers: builds fresh towers; two calls give two different initialisations.
         text_inputs: strings to what the text tower takes, (len, width); label prompts, for example. None where
             the texts are features that were given, which no string can be turned into.
-        log: call once an epoch with the epoch's number and the mean of each term.
+        log: call once an epoch with the epoch's number and the mean of each term. A method in stages says which
+            (`stage="teacher"`) and may count each from 1; a line without `epoch` is a measurement beside.
         val: rows held out of training, on which an epoch or a constant may be chosen, or None.
     """
 
@@ -90,7 +91,10 @@ class Trainer(ABC):
 
     @abstractmethod
     def fit(self, job: Job) -> Towers:
-        """Train on the job's rows and give the towers back, however they were made."""
+        """Train on the job's rows and give towers back.
+
+        A run keeps their state dict and nothing else, and loads it into what `towers` makes.
+        """
 
     def towers(self, job: Job) -> Towers:
         """Untrained towers of the kind that `fit` gives back: what a saved run is loaded into.

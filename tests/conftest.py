@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Work this small only loses by threads, most of all on a busy machine; torch reads this when it is imported.
+# Work this small only loses by threads, most of all by such as spin on a busy machine; torch reads these when it is
+# imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 from helpers import HERE, Outcome, Site, forget

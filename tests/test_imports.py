@@ -34,6 +34,7 @@ ORDER = (
     {"benchmark", "parallel"},
     {"report", "doctor"},
     {"cli"},
+    {"pytest_plugin"},
 )
 
 

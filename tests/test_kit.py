@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import HERE
 
+from hashzoo import recipe
 from hashzoo.testing import kit
 from hashzoo.testing.kit import check_plugin
 
@@ -36,6 +38,7 @@ def shared_cache(tmp_path_factory, monkeypatch):
 def test_every_defect_is_caught_by_its_own_check_and_by_no_other(package, site, monkeypatch):
     site.package(UNFIT / package)
     monkeypatch.setenv("HASHZOO_ONLY", package)
+    monkeypatch.setattr(recipe, "available_threads", lambda: 2)  # two threads can be had on one processor as well
     report = check_plugin(package)
     failed = {finding.subject: finding.name for finding in report.findings if finding.outcome == "failed"}
     assert failed == caught_by(package), [f for f in report.findings if f.outcome == "failed"]
@@ -133,8 +136,64 @@ def test_authors_run_the_kit_with_pytest(tmp_path: Path):
         text=True,
     )
     assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert (
+        "hashzoo conformance of pairwise: 2 checks ran: 1 passed, 1 failed, 0 expected to fail; 0 do not apply\n"
+        in done.stdout
+    )
     assert "[XPASS(strict)] no reason" in done.stdout
     assert "test_conformance[plugin:hashzoo/check_import_is_light]" in done.stdout
+
+
+NO_CLASS = {"check_targets_resolve": "it is still to be written"}
+
+
+def nothing_applies():
+    """What is said of a loss whose class is missing: no check of it applies."""
+    count = len(kit.checks("loss"))
+    of_them = f"{count} checks do not apply, of {count} at most {kit.spare('loss')} may"
+    return f"loss:fine-target-to-nothing: {of_them}; what is not checked cannot be called good"
+
+
+def test_of_the_checks_of_a_kind_most_have_to_apply():
+    assert kit.spare("plugin") == 0
+    assert kit.spare("method") == kit.spare("trainer") == len(kit.checks("method")) // 4
+
+
+def test_a_run_in_which_almost_nothing_applies_is_not_green(site, monkeypatch, command):
+    site.package(UNFIT / "target_to_nothing")
+    monkeypatch.setenv("HASHZOO_ONLY", "target_to_nothing")
+    ((name, reason),) = NO_CLASS.items()
+    outcome = command("plugins", "check", "target_to_nothing", "--expect-failure", f"{name}={reason}")
+    assert outcome.code == 1
+    *_, few, summary = outcome.out.splitlines()
+    assert few == nothing_applies()
+    assert f", 0 failed, 1 expected to fail; {len(kit.checks('loss'))} do not apply" in summary
+    assert check_plugin("target_to_nothing", NO_CLASS).as_json()["too_few"] == [few]
+    assert check_plugin("pairwise").too_few() == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "code"), [("check", 1), ("plugin:", 0)], ids=["all", "deselected checks are not missed"]
+)
+def test_nor_is_a_session_of_pytest(chosen, code, site, tmp_path):
+    site.package(UNFIT / "target_to_nothing")
+    (tmp_path / "test_mine.py").write_text(
+        "from hashzoo.testing import parametrize_plugin\n\n"
+        f"@parametrize_plugin('target_to_nothing', expected_failures={NO_CLASS})\n"
+        "def test_conformance(check):\n    check()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py", "-k", chosen],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site.folder), "HASHZOO_ONLY": "target_to_nothing"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout
+    start = "hashzoo conformance of target_to_nothing: "
+    *few, summary = [line.removeprefix(start) for line in done.stdout.splitlines() if line.startswith(start)]
+    assert few == ([nothing_applies()] if code else [])
+    assert f", 0 failed, 1 expected to fail; {len(kit.checks('loss')) if code else 0} do not apply" in summary
 
 
 def test_without_assertions_nothing_can_be_checked():

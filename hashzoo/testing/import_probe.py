@@ -27,10 +27,11 @@ class Listener:
 
 
 def global_state() -> dict[str, object]:
+    name, words, *position = numpy.random.get_state()  # noqa: NPY002 - plugins may use the old interface
     catchable = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
     return {
         "Python's random numbers": random.getstate(),
-        "numpy's random numbers": repr(numpy.random.get_state()),  # noqa: NPY002 - plugins may use the old interface
+        "numpy's random numbers": (name, numpy.asarray(words).tobytes(), *position),
         "the working directory": os.getcwd(),
         "environment variables": dict(os.environ),
         "the module search path": list(sys.path),

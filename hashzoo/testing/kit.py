@@ -82,6 +82,9 @@ class Check:
 
 
 _CHECKS: list[Check] = []
+# The share of the checks of its kind that have to apply to a subject (a half where no share is named): a run in which
+# next to nothing applies must not look like one in which everything passes.
+DEMANDED = {"plugin": 1.0, "trainer": 0.75, "method": 0.75}
 
 
 def check(
@@ -101,6 +104,16 @@ def checks(kind: str | None = None) -> list[Check]:
     from hashzoo.testing import checks  # noqa: F401 - importing the package registers them
 
     return [known for known in _CHECKS if kind in (None, known.kind)]
+
+
+def checks_for(subject_kind: str) -> list[Check]:
+    """The checks of a subject: a trainer is checked as a method."""
+    return checks("method" if subject_kind == "trainer" else subject_kind)
+
+
+def spare(subject_kind: str) -> int:
+    """How many checks may not apply to one subject of a kind."""
+    return int((1 - DEMANDED.get(subject_kind, 0.5)) * len(checks_for(subject_kind)))
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,20 @@ class Report:
     def ran(self) -> int:
         return len(self.findings) - self.count(NOT_APPLICABLE)
 
+    def too_few(self) -> list[str]:
+        """A sentence for each subject to which more checks do not apply than its kind may spare.
+
+        What was not asked for, such as another tier, is not missed.
+        """
+        idle = Counter(finding.subject for finding in self.findings if finding.outcome == NOT_APPLICABLE)
+        return [
+            f"{subject}: {count} checks do not apply, of {len(checks_for(kind))} at most {spare(kind)} may; "
+            f"what is not checked cannot be called good"
+            for subject, count in idle.items()
+            for kind in [subject.partition(":")[0]]
+            if count > spare(kind)
+        ]
+
     def as_json(self) -> dict[str, Any]:
         return {
             "schema": 1,
@@ -154,6 +181,7 @@ class Report:
             "expected_failures": self.count(EXPECTED),
             "not_applicable": self.count(NOT_APPLICABLE),
             "failed": self.count(FAILED),
+            "too_few": self.too_few(),
             "checks": [asdict(finding) for finding in self.findings],
         }
 
@@ -248,7 +276,7 @@ def cases(name: str, expected_failures: Mapping[str, str] | None = None, tier: s
     found = [
         Case(subject, known, expected.get(f"{subject.id}/{known.name}", expected.get(known.name, "")))
         for subject in subjects(name)
-        for known in checks("method" if subject.kind == "trainer" else subject.kind)
+        for known in checks_for(subject.kind)
     ]
     names = {case.id for case in found} | {case.check.name for case in found}
     for asked, reason in expected.items():
@@ -270,12 +298,17 @@ def run(case: Case) -> Finding:
         else:
             case.check.run(case.subject)
     except (Exception, SystemExit) as error:
-        outcome, message = FAILED, str(error) if isinstance(error, AssertionError) else one_line(error)
+        outcome, message = FAILED, _sentence(error)
     if case.expected and outcome == FAILED:
         outcome, message = EXPECTED, f"{case.expected} ({message})"
     elif case.expected and outcome == PASSED:
         outcome, message = FAILED, f"it is expected to fail ({case.expected}) but passes; take it off the list"
     return Finding(case.subject.id, case.check.name, outcome, round(time.perf_counter() - start, 3), message)
+
+
+def _sentence(error: BaseException) -> str:
+    """What a check says; under pytest, which takes assertions apart, values follow on further lines."""
+    return str(error).partition("\n")[0] if isinstance(error, AssertionError) else one_line(error)
 
 
 def check_plugin(

@@ -11,8 +11,9 @@ from hashzoo.testing import kit
 class PytestCase:
     """Call it in a test: it raises where the check fails, and skips, with the reason, where it does not apply."""
 
-    def __init__(self, case: kit.Case):
+    def __init__(self, case: kit.Case, asked: str):
         self.case = case
+        self.asked = asked  # the name that `parametrize_plugin` was given
 
     def __call__(self) -> None:
         import pytest
@@ -45,7 +46,7 @@ def parametrize_plugin(name: str, *, expected_failures: Mapping[str, str] | None
         "check",
         [
             pytest.param(
-                PytestCase(case),
+                PytestCase(case, name),
                 id=case.id,
                 marks=[pytest.mark.xfail(reason=case.expected, strict=True)] if case.expected else [],
             )
