@@ -62,6 +62,13 @@ def test_every_check_says_what_it_demands():
         assert check.tier in kit.TIERS
 
 
+def test_a_trainer_with_the_name_of_its_method_is_checked_as_that_method(site, monkeypatch):
+    site.package(UNFIT / "methods")
+    monkeypatch.setenv("HASHZOO_ONLY", "methods")
+    assert [subject.id for subject in kit.subjects("threads")] == ["plugin:methods", "method:threads"]
+    assert [subject.id for subject in kit.subjects("staged")] == ["plugin:methods", "trainer:staged"]
+
+
 def test_an_expected_failure_is_none_until_it_passes(site, monkeypatch):
     site.package(UNFIT / "losses")
     monkeypatch.setenv("HASHZOO_ONLY", "losses")

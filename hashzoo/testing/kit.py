@@ -216,11 +216,14 @@ def subjects(name: str) -> list[Subject]:
         raise HashzooError(
             f"no plugin, and nothing that one offers, is called '{name}'{did_you_mean(base, everything)}"
         )
-    found = []
+    found: list[Subject] = []
     for kind, plugin in owners:
+        if kind == "trainer" and ("method", plugin) in owners:
+            continue  # it is checked as the method of its name
         known.find(kind, base)  # a name that two packages offer is an error that names both
         offer = next(offer for offer in plugin.offers[kind] if offer.name == base)
-        found += [Subject("plugin", plugin.name, plugin, None, known)]
+        if plugin not in [subject.plugin for subject in found]:
+            found.append(Subject("plugin", plugin.name, plugin, None, known))
         if isinstance(offer, Method):
             named = (
                 ("encoder", offer.image),
