@@ -301,7 +301,7 @@ def run(case: Case) -> Finding:
         else:
             case.check.run(case.subject)
     except (Exception, SystemExit) as error:
-        outcome, message = FAILED, _sentence(error)
+        outcome, message = FAILED, sentence(error)
     if case.expected and outcome == FAILED:
         outcome, message = EXPECTED, f"{case.expected} ({message})"
     elif case.expected and outcome == PASSED:
@@ -309,7 +309,7 @@ def run(case: Case) -> Finding:
     return Finding(case.subject.id, case.check.name, outcome, round(time.perf_counter() - start, 3), message)
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
     """What a check says; under pytest, which takes assertions apart, values follow on further lines."""
     return str(error).partition("\n")[0] if isinstance(error, AssertionError) else one_line(error)
 

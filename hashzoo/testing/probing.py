@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hashzoo.errors import one_line
 from hashzoo.run import seeded
 from hashzoo.settings import keywords
-from hashzoo.testing.kit import Subject
+from hashzoo.testing.kit import Subject, sentence
 
 UNUSUAL_SEED = 3_141_592_653
 
@@ -25,7 +24,7 @@ def failure(check: Callable[[Subject], None], subject: Subject) -> str:
     try:
         check(subject)
     except (Exception, SystemExit) as error:
-        return str(error) if isinstance(error, AssertionError) else one_line(error)
+        return sentence(error)
     return ""
 
 

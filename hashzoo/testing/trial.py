@@ -13,14 +13,14 @@ import torch
 from hashzoo.codes import Codes
 from hashzoo.model import Towers
 from hashzoo.plugin import Method, Part
-from hashzoo.recipe import Cell, Recipe, build
+from hashzoo.recipe import ROLES, Cell, Recipe, build
 from hashzoo.run import encode_rows, fit, log_line, make_job, seeded, state_bytes
 from hashzoo.settings import Assignment
 from hashzoo.storage import digest
 from hashzoo.testing import import_probe
 from hashzoo.testing.kit import Subject
 from hashzoo.testing.scenes import GradientRows, WatchedRows, tripwire, workbench
-from hashzoo.train import Job
+from hashzoo.train import Job, Rows
 from hashzoo.zoo import Plugin, Zoo
 
 ENCODERS = {"image": "thumbnail", "text": "bow"}
@@ -142,10 +142,16 @@ def reloaded(subject: Subject) -> tuple[bytes, dict[str, Codes]]:
     bench, recipe = workbench(), recipe_of(subject)
     cell = _cell(recipe)
     with seeded(1, threads=1):  # what chance leaves in the towers, beside their state, is something else
-        job = replace(make_job(bench, recipe, cell, lambda **terms: None), train=None, val=None)  # as for a saved run
+        job = make_job(bench, recipe, cell, lambda **terms: None)
+        job = replace(job, train=_no_rows(job), val=None)  # as when a saved run is loaded
         towers = recipe.sections["trainer"].build().towers(job)
         towers.load_state_dict(safetensors.torch.load(trial(subject).state))
         return state_bytes(towers), encode_rows(bench, recipe, cell, towers)
+
+
+def _no_rows(job: Job) -> Rows:
+    image, text = (np.empty((0, sum(job.widths[role].values())), dtype=np.float32) for role in ROLES)
+    return Rows(image, text, np.empty((0, len(job.classes)), dtype=np.bool_), job.device)
 
 
 def _cell(recipe: Recipe, bits: int = 16, seed: int = 0) -> Cell:
