@@ -19,9 +19,6 @@ from numba.core import types
 from numba.extending import intrinsic
 
 TILE = 4096  # database rows that stay in the first-level cache while a group of queries passes over them
-PAIR_TILE = 8192
-PAIR_ROWS = 65535  # rows after which a 16-bit counter might be full
-PAIR_TABLES = 8  # tables that stay in the second-level cache
 LOW_HALF = np.uint64(0xFFFFFFFF)
 SUBHISTOGRAM_ENTRIES = 1024  # up to this many counters, four interleaved copies beat waiting for the last store
 
@@ -80,93 +77,6 @@ def _fill_keys(words, query, labels, query_labels, levels, start, stop, keys):  
         else:
             for j in range(keys.size):
                 keys[j] += keys.dtype.type(popcount(label[j] & ql))
-
-
-@compiled
-def _fill_pairs(words, a, b, labels, a_labels, b_labels, start, side, flags, pairs):  # type: ignore[no-untyped-def]
-    """pairs[j] = side * (key of row start + j for query a) + (its key for query b); keys as for two levels."""
-    stop = start + pairs.size
-    wide, two = np.uint64(side), np.uint64(2)
-    word, qa, qb = words[0, start:stop], a[0], b[0]
-    if labels.shape[0] == 1:
-        label, la, lb = labels[0, start:stop], a_labels[0], b_labels[0]
-        for j in range(pairs.size):
-            a_key = popcount(word[j] ^ qa) * two + np.uint64((label[j] & la) != 0)
-            b_key = popcount(word[j] ^ qb) * two + np.uint64((label[j] & lb) != 0)
-            pairs[j] = a_key * wide + b_key
-    else:
-        a_flags, b_flags = flags[0, : pairs.size], flags[1, : pairs.size]
-        a_flags[:] = 0
-        b_flags[:] = 0
-        for w in range(labels.shape[0]):
-            label, la, lb = labels[w, start:stop], a_labels[w], b_labels[w]
-            if la | lb:
-                for j in range(pairs.size):
-                    a_flags[j] |= (label[j] & la) != 0
-                    b_flags[j] |= (label[j] & lb) != 0
-        for j in range(pairs.size):
-            a_key = popcount(word[j] ^ qa) * two + np.uint64(a_flags[j])
-            b_key = popcount(word[j] ^ qb) * two + np.uint64(b_flags[j])
-            pairs[j] = a_key * wide + b_key
-    for w in range(1, words.shape[0]):
-        word, qa, qb = words[w, start:stop], a[w], b[w]
-        for j in range(pairs.size):
-            pairs[j] += (popcount(word[j] ^ qa) * wide + popcount(word[j] ^ qb)) * two
-
-
-@compiled
-def count_key_pairs(words, queries, labels, query_labels, pairs, histogram):  # type: ignore[no-untyped-def]
-    """`count_keys` with two levels, for histograms that are short beside the block: one increment serves two queries.
-
-    The keys of a row for two queries index a square table, whose row and column sums are their histograms. The table's
-    16-bit counters are emptied into the histograms before they can overflow.
-
-    Args:
-        pairs: (PAIR_TILE,) uint16, or uint32 where (2 (bits + 1))^2 passes 65536; scratch.
-        histogram: (Q, 2 (bits + 1)) int64, added to.
-    """
-    entries = histogram.shape[1]
-    tables = np.zeros((PAIR_TABLES, entries * entries), dtype=np.uint16)
-    columns = np.zeros(entries, dtype=np.uint32)
-    flags = np.empty((2, PAIR_TILE), dtype=np.uint8)
-    for low in range(0, words.shape[1], PAIR_ROWS):
-        high = min(low + PAIR_ROWS, words.shape[1])
-        for first in range(0, queries.shape[0], 2 * PAIR_TABLES):
-            last = min(first + 2 * PAIR_TABLES, queries.shape[0])
-            for start in range(low, high, PAIR_TILE):
-                both = pairs[: min(PAIR_TILE, high - start)]
-                for a in range(first, last, 2):
-                    b = min(a + 1, last - 1)  # a query left over is its own partner
-                    _fill_pairs(
-                        words,
-                        queries[a],
-                        queries[b],
-                        labels,
-                        query_labels[a],
-                        query_labels[b],
-                        start,
-                        entries,
-                        flags,
-                        both,
-                    )
-                    table = tables[(a - first) // 2]
-                    for j in range(both.size):
-                        table[both[j]] += np.uint16(1)
-            for a in range(first, last, 2):
-                table, a_row = tables[(a - first) // 2], histogram[a]
-                for i in range(entries):
-                    line = table[i * entries : (i + 1) * entries]
-                    total = np.uint32(0)
-                    for j in range(line.size):
-                        total += np.uint32(line[j])
-                        columns[j] += np.uint32(line[j])
-                    a_row[i] += total
-                    line[:] = 0
-                if a + 1 < last:
-                    b_row = histogram[a + 1]
-                    for j in range(b_row.size):
-                        b_row[j] += columns[j]
-                columns[:] = 0
 
 
 @compiled
