@@ -25,6 +25,7 @@ DIGITS = 9  # of a distance up to 256
 LEVEL_DIGITS = 4
 TRIPLE = 3  # bits of a code whose eight possible sums are computed once for all queries
 ADDED = 8  # triples added at a time
+TABLE_TRIPLES = 24  # whose sums stay in the first-level cache together
 
 
 @compiled
@@ -96,12 +97,19 @@ def _sum_triples(planes, at, triples, table):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sum_distances(table, entries, digits, at, stride):  # type: ignore[no-untyped-def]
-    """Write the DIGITS planes of a chunk's distances to each query, from the sums of triples that `entries` names."""
+def _sum_distances(table, entries, digits, at, stride, more):  # type: ignore[no-untyped-def]
+    """Write the DIGITS planes of a chunk's distances to each query, from the sums of triples that `entries` names.
+
+    Args:
+        more: add to the planes that are there.
+    """
     for q in range(entries.shape[0]):
-        zero = splat(np.uint64(0))
-        ones = twos = fours = eights = zero
-        d4 = d5 = d6 = d7 = d8 = zero
+        to = at + q * stride
+        ones = twos = fours = eights = d4 = d5 = d6 = d7 = d8 = splat(np.uint64(0))
+        if more:
+            ones, twos, fours = load(digits, to), load(digits, to + WORDS), load(digits, to + 2 * WORDS)
+            eights, d4, d5 = load(digits, to + 3 * WORDS), load(digits, to + 4 * WORDS), load(digits, to + 5 * WORDS)
+            d6, d7, d8 = load(digits, to + 6 * WORDS), load(digits, to + 7 * WORDS), load(digits, to + 8 * WORDS)
         for g in range(entries.shape[1]):
             entry = entries[q, g]
             i, j, k, m = entry[0], entry[1], entry[2], entry[3]
@@ -130,7 +138,6 @@ def _sum_distances(table, entries, digits, at, stride):  # type: ignore[no-untyp
             carry_b = d7 & carry
             d7 = d7 ^ carry
             d8 = d8 ^ carry_b
-        to = at + q * stride
         store(digits, to, ones)
         store(digits, to + WORDS, twos)
         store(digits, to + 2 * WORDS, fours)
@@ -269,13 +276,14 @@ def _find_entries(queries, bits, triples):  # type: ignore[no-untyped-def]
 
     A group is filled up with the entry after the last, which stays 0.
     """
-    entries = np.full((queries.shape[0], -(-triples // ADDED), ADDED), 8 * triples * 2 * WORDS, dtype=np.int64)
+    nothing = 8 * TABLE_TRIPLES * 2 * WORDS
+    entries = np.full((queries.shape[0], -(-triples // ADDED), ADDED), nothing, dtype=np.int64)
     for q in range(queries.shape[0]):
         for t in range(triples):
             value = np.int64(0)
             for b in range(min(TRIPLE, bits - TRIPLE * t)):
                 value |= _bit(queries[q], TRIPLE * t + b) << b
-            entries[q, t // ADDED, t % ADDED] = (8 * t + value) * 2 * WORDS
+            entries[q, t // ADDED, t % ADDED] = (8 * (t % TABLE_TRIPLES) + value) * 2 * WORDS
     return entries
 
 
@@ -292,7 +300,7 @@ def count_bit_slices(planes, label_planes, rows, bits, queries, query_labels, le
     """
     triples = planes.shape[1] // TRIPLE
     entries = _find_entries(queries, bits, triples)
-    table = np.zeros((8 * triples + 1) * 2 * WORDS, dtype=np.uint64)
+    table = np.zeros((8 * TABLE_TRIPLES + 1) * 2 * WORDS, dtype=np.uint64)
     classes = label_planes.shape[1]
     wanted, sizes = np.empty((queries.shape[0], classes), dtype=np.int64), np.zeros(queries.shape[0], dtype=np.int64)
     for q in range(queries.shape[0]):
@@ -309,8 +317,11 @@ def count_bit_slices(planes, label_planes, rows, bits, queries, query_labels, le
     for start in range(0, planes.shape[0], TILE // WORDS):
         chunks = min(TILE // WORDS, planes.shape[0] - start)
         for chunk in range(chunks):
-            _sum_triples(flat, (start + chunk) * planes.shape[1] * WORDS, triples, table)
-            _sum_distances(table, entries, digits, chunk * DIGITS * WORDS, stride)
+            for first in range(0, triples, TABLE_TRIPLES):
+                last = min(first + TABLE_TRIPLES, triples)
+                _sum_triples(flat, ((start + chunk) * triples + first) * TRIPLE * WORDS, last - first, table)
+                groups = entries[:, first // ADDED : -(-last // ADDED)]
+                _sum_distances(table, groups, digits, chunk * DIGITS * WORDS, stride, first > 0)
         for q in range(queries.shape[0]):
             step = classes * WORDS
             labels = wanted[q, : sizes[q]]
