@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 
 TILE = 4096  # database rows that stay in the first-level cache while a group of queries passes over them
 LOW_HALF = np.uint64(0xFFFFFFFF)
+PARTIAL_SUMS = 32
 SUBHISTOGRAM_ENTRIES = 1024  # up to this many counters, four interleaved copies beat waiting for the last store
 
 
@@ -117,31 +118,27 @@ def count_keys(words, queries, labels, query_labels, levels, keys, histogram):  
 
 
 @compiled
-def _sum_within(values, found, k, relevant_ranks):  # type: ignore[no-untyped-def]
-    """Sum of the values whose rank (or rank among the relevant) is at most k; four chains, always in one order."""
-    shift = np.uint64(0 if relevant_ranks else 32)
-    quarter = values.size // 4
-    v0, v1, f0, f1 = values[:quarter], values[quarter : 2 * quarter], found[:quarter], found[quarter : 2 * quarter]
-    v2, f2 = values[2 * quarter : 3 * quarter], found[2 * quarter : 3 * quarter]
-    v3, f3 = values[3 * quarter :], found[3 * quarter :]
-    a = b = c = d = 0.0
-    if k >= LOW_HALF:
-        for j in range(quarter):
-            a += v0[j]
-            b += v1[j]
-            c += v2[j]
-            d += v3[j]
-        for j in range(quarter, v3.size):
-            d += v3[j]
-    else:
-        for j in range(quarter):
-            a += v0[j] if ((f0[j] >> shift) & LOW_HALF) <= k else 0.0
-            b += v1[j] if ((f1[j] >> shift) & LOW_HALF) <= k else 0.0
-            c += v2[j] if ((f2[j] >> shift) & LOW_HALF) <= k else 0.0
-            d += v3[j] if ((f3[j] >> shift) & LOW_HALF) <= k else 0.0
-        for j in range(quarter, v3.size):
-            d += v3[j] if ((f3[j] >> shift) & LOW_HALF) <= k else 0.0
-    return (a + b) + (c + d)
+def _sum_precisions(found, k, relevant_ranks, sums):  # type: ignore[no-untyped-def]
+    """Sum of hits / rank over what `_find_relevant` found at a rank (or a rank among the relevant) of at most k.
+
+    PARTIAL_SUMS of them side by side, always in one order, so that no addition waits for the one before.
+    """
+    high = np.uint64(32)
+    shift = np.uint64(0) if relevant_ranks else high
+    whole = found.size - found.size % PARTIAL_SUMS
+    sums[:] = 0.0
+    for start in range(0, whole, PARTIAL_SUMS):
+        part = found[start : start + PARTIAL_SUMS]
+        for j in range(PARTIAL_SUMS):
+            precision = np.float64(part[j] & LOW_HALF) / np.float64(part[j] >> high)
+            sums[j] += precision if ((part[j] >> shift) & LOW_HALF) <= k else 0.0
+    total = 0.0
+    for j in range(PARTIAL_SUMS):
+        total += sums[j]
+    for j in range(whole, found.size):
+        if ((found[j] >> shift) & LOW_HALF) <= k:
+            total += np.float64(found[j] & LOW_HALF) / np.float64(found[j] >> high)
+    return total
 
 
 @compiled
@@ -235,7 +232,7 @@ def sweep(  # type: ignore[no-untyped-def]
     """
     high = np.uint64(32)
     found, level = np.empty((2, TILE), dtype=np.uint64), np.ones((2, TILE), dtype=np.uint16)
-    precision = np.empty(TILE, dtype=np.float64)
+    sums = np.empty(PARTIAL_SUMS, dtype=np.float64)
     spare = np.zeros(counters.shape[1], dtype=np.uint64)
     for start in range(0, words.shape[1], TILE):
         stop = min(start + TILE, words.shape[1])
@@ -252,11 +249,8 @@ def sweep(  # type: ignore[no-untyped-def]
                 b_count = _find_levels(b_keys, b_counter, shift, found[1], level[1])
             for i in range(a, b + 1):
                 reached = found[i - a, : a_count if i == a else b_count]
-                values = precision[: reached.size]
-                for j in range(values.size):
-                    values[j] = np.float64(reached[j] & LOW_HALF) / np.float64(reached[j] >> high)
                 for c in range(cuts.size):
-                    precision_sums[i, c] += _sum_within(values, reached, cuts[c], keep_relevant[c])
+                    precision_sums[i, c] += _sum_precisions(reached, cuts[c], keep_relevant[c], sums)
                     if cuts[c] < LOW_HALF:
                         cut_hits[i, c] += _count_within(reached, cuts[c])
                 if relevant.size:
