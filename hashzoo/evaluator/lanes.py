@@ -1,7 +1,8 @@
 """A numba type of 512 bits: eight words that are loaded, combined and counted together.
 
 LLVM makes whatever the processor has of them (one AVX-512 register, two of AVX2, four of NEON), and needs no luck in
-recognising a loop that could be vectorised. Importing this imports numba.
+recognising a loop that could be vectorised. Importing this imports numba. Whoever changes this file clears numba's
+cache, which is checked against the file of the compiled function alone.
 """
 
 from __future__ import annotations
