@@ -45,11 +45,11 @@ def fill_planes(data, planes):  # type: ignore[no-untyped-def]
         here = max(0, min(64, rows - first))
         for bit in range(0, planes.shape[1], 64):
             byte = bit // 8
-            square[here:] = 0
-            for r in range(here):
+            for r in range(64):
                 value = np.uint64(0)
-                for b in range(min(8, width - byte)):
-                    value |= np.uint64(data[first + r, byte + b]) << np.uint64(8 * b)
+                if r < here:
+                    for b in range(min(8, width - byte)):
+                        value |= np.uint64(data[first + r, byte + b]) << np.uint64(8 * b)
                 square[r] = value
             _transpose(square)
             for b in range(min(64, planes.shape[1] - bit)):
@@ -258,7 +258,9 @@ def _invert(counts, bits, histogram):  # type: ignore[no-untyped-def]
     while step < levels:
         for level in range(levels - step):
             if not level & step:
-                counts[level] -= counts[level + step]
+                row, more = counts[level], counts[level + step]
+                for s in range(bits + 1):
+                    row[s] -= more[s]
         step *= 2
     for level in range(levels):
         for s in range(bits + 1):
