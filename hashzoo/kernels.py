@@ -19,10 +19,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 TILE = 4096  # database rows that stay in the first-level cache while a group of queries passes over them
-PAIR_TILE = 8192
-PAIR_ROWS = 65535  # rows after which a 16-bit counter might be full
-PAIR_TABLES = 8  # tables that stay in the second-level cache
 LOW_HALF = np.uint64(0xFFFFFFFF)
+PARTIAL_SUMS = 32
 SUBHISTOGRAM_ENTRIES = 1024  # up to this many counters, four interleaved copies beat waiting for the last store
 
 
@@ -83,93 +81,6 @@ def _fill_keys(words, query, labels, query_labels, levels, start, stop, keys):  
 
 
 @compiled
-def _fill_pairs(words, a, b, labels, a_labels, b_labels, start, side, flags, pairs):  # type: ignore[no-untyped-def]
-    """pairs[j] = side * (key of row start + j for query a) + (its key for query b); keys as for two levels."""
-    stop = start + pairs.size
-    wide, two = np.uint64(side), np.uint64(2)
-    word, qa, qb = words[0, start:stop], a[0], b[0]
-    if labels.shape[0] == 1:
-        label, la, lb = labels[0, start:stop], a_labels[0], b_labels[0]
-        for j in range(pairs.size):
-            a_key = popcount(word[j] ^ qa) * two + np.uint64((label[j] & la) != 0)
-            b_key = popcount(word[j] ^ qb) * two + np.uint64((label[j] & lb) != 0)
-            pairs[j] = a_key * wide + b_key
-    else:
-        a_flags, b_flags = flags[0, : pairs.size], flags[1, : pairs.size]
-        a_flags[:] = 0
-        b_flags[:] = 0
-        for w in range(labels.shape[0]):
-            label, la, lb = labels[w, start:stop], a_labels[w], b_labels[w]
-            if la | lb:
-                for j in range(pairs.size):
-                    a_flags[j] |= (label[j] & la) != 0
-                    b_flags[j] |= (label[j] & lb) != 0
-        for j in range(pairs.size):
-            a_key = popcount(word[j] ^ qa) * two + np.uint64(a_flags[j])
-            b_key = popcount(word[j] ^ qb) * two + np.uint64(b_flags[j])
-            pairs[j] = a_key * wide + b_key
-    for w in range(1, words.shape[0]):
-        word, qa, qb = words[w, start:stop], a[w], b[w]
-        for j in range(pairs.size):
-            pairs[j] += (popcount(word[j] ^ qa) * wide + popcount(word[j] ^ qb)) * two
-
-
-@compiled
-def count_key_pairs(words, queries, labels, query_labels, pairs, histogram):  # type: ignore[no-untyped-def]
-    """`count_keys` with two levels, for histograms that are short beside the block: one increment serves two queries.
-
-    The keys of a row for two queries index a square table, whose row and column sums are their histograms. The table's
-    16-bit counters are emptied into the histograms before they can overflow.
-
-    Args:
-        pairs: (PAIR_TILE,) uint16, or uint32 where (2 (bits + 1))^2 passes 65536; scratch.
-        histogram: (Q, 2 (bits + 1)) int64, added to.
-    """
-    entries = histogram.shape[1]
-    tables = np.zeros((PAIR_TABLES, entries * entries), dtype=np.uint16)
-    columns = np.zeros(entries, dtype=np.uint32)
-    flags = np.empty((2, PAIR_TILE), dtype=np.uint8)
-    for low in range(0, words.shape[1], PAIR_ROWS):
-        high = min(low + PAIR_ROWS, words.shape[1])
-        for first in range(0, queries.shape[0], 2 * PAIR_TABLES):
-            last = min(first + 2 * PAIR_TABLES, queries.shape[0])
-            for start in range(low, high, PAIR_TILE):
-                both = pairs[: min(PAIR_TILE, high - start)]
-                for a in range(first, last, 2):
-                    b = min(a + 1, last - 1)  # a query left over is its own partner
-                    _fill_pairs(
-                        words,
-                        queries[a],
-                        queries[b],
-                        labels,
-                        query_labels[a],
-                        query_labels[b],
-                        start,
-                        entries,
-                        flags,
-                        both,
-                    )
-                    table = tables[(a - first) // 2]
-                    for j in range(both.size):
-                        table[both[j]] += np.uint16(1)
-            for a in range(first, last, 2):
-                table, a_row = tables[(a - first) // 2], histogram[a]
-                for i in range(entries):
-                    line = table[i * entries : (i + 1) * entries]
-                    total = np.uint32(0)
-                    for j in range(line.size):
-                        total += np.uint32(line[j])
-                        columns[j] += np.uint32(line[j])
-                    a_row[i] += total
-                    line[:] = 0
-                if a + 1 < last:
-                    b_row = histogram[a + 1]
-                    for j in range(b_row.size):
-                        b_row[j] += columns[j]
-                columns[:] = 0
-
-
-@compiled
 def count_keys(words, queries, labels, query_labels, levels, keys, histogram):  # type: ignore[no-untyped-def]
     """Add a database block to each query's histogram over (distance, level).
 
@@ -207,31 +118,27 @@ def count_keys(words, queries, labels, query_labels, levels, keys, histogram):  
 
 
 @compiled
-def _sum_within(values, found, k, relevant_ranks):  # type: ignore[no-untyped-def]
-    """Sum of the values whose rank (or rank among the relevant) is at most k; four chains, always in one order."""
-    shift = np.uint64(0 if relevant_ranks else 32)
-    quarter = values.size // 4
-    v0, v1, f0, f1 = values[:quarter], values[quarter : 2 * quarter], found[:quarter], found[quarter : 2 * quarter]
-    v2, f2 = values[2 * quarter : 3 * quarter], found[2 * quarter : 3 * quarter]
-    v3, f3 = values[3 * quarter :], found[3 * quarter :]
-    a = b = c = d = 0.0
-    if k >= LOW_HALF:
-        for j in range(quarter):
-            a += v0[j]
-            b += v1[j]
-            c += v2[j]
-            d += v3[j]
-        for j in range(quarter, v3.size):
-            d += v3[j]
-    else:
-        for j in range(quarter):
-            a += v0[j] if ((f0[j] >> shift) & LOW_HALF) <= k else 0.0
-            b += v1[j] if ((f1[j] >> shift) & LOW_HALF) <= k else 0.0
-            c += v2[j] if ((f2[j] >> shift) & LOW_HALF) <= k else 0.0
-            d += v3[j] if ((f3[j] >> shift) & LOW_HALF) <= k else 0.0
-        for j in range(quarter, v3.size):
-            d += v3[j] if ((f3[j] >> shift) & LOW_HALF) <= k else 0.0
-    return (a + b) + (c + d)
+def _sum_precisions(found, k, relevant_ranks, sums):  # type: ignore[no-untyped-def]
+    """Sum of hits / rank over what `_find_relevant` found at a rank (or a rank among the relevant) of at most k.
+
+    PARTIAL_SUMS of them side by side, always in one order, so that no addition waits for the one before.
+    """
+    high = np.uint64(32)
+    shift = np.uint64(0) if relevant_ranks else high
+    whole = found.size - found.size % PARTIAL_SUMS
+    sums[:] = 0.0
+    for start in range(0, whole, PARTIAL_SUMS):
+        part = found[start : start + PARTIAL_SUMS]
+        for j in range(PARTIAL_SUMS):
+            precision = np.float64(part[j] & LOW_HALF) / np.float64(part[j] >> high)
+            sums[j] += precision if ((part[j] >> shift) & LOW_HALF) <= k else 0.0
+    total = 0.0
+    for j in range(PARTIAL_SUMS):
+        total += sums[j]
+    for j in range(whole, found.size):
+        if ((found[j] >> shift) & LOW_HALF) <= k:
+            total += np.float64(found[j] & LOW_HALF) / np.float64(found[j] >> high)
+    return total
 
 
 @compiled
@@ -325,7 +232,7 @@ def sweep(  # type: ignore[no-untyped-def]
     """
     high = np.uint64(32)
     found, level = np.empty((2, TILE), dtype=np.uint64), np.ones((2, TILE), dtype=np.uint16)
-    precision = np.empty(TILE, dtype=np.float64)
+    sums = np.empty(PARTIAL_SUMS, dtype=np.float64)
     spare = np.zeros(counters.shape[1], dtype=np.uint64)
     for start in range(0, words.shape[1], TILE):
         stop = min(start + TILE, words.shape[1])
@@ -342,11 +249,8 @@ def sweep(  # type: ignore[no-untyped-def]
                 b_count = _find_levels(b_keys, b_counter, shift, found[1], level[1])
             for i in range(a, b + 1):
                 reached = found[i - a, : a_count if i == a else b_count]
-                values = precision[: reached.size]
-                for j in range(values.size):
-                    values[j] = np.float64(reached[j] & LOW_HALF) / np.float64(reached[j] >> high)
                 for c in range(cuts.size):
-                    precision_sums[i, c] += _sum_within(values, reached, cuts[c], keep_relevant[c])
+                    precision_sums[i, c] += _sum_precisions(reached, cuts[c], keep_relevant[c], sums)
                     if cuts[c] < LOW_HALF:
                         cut_hits[i, c] += _count_within(reached, cuts[c])
                 if relevant.size:

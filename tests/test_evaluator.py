@@ -271,6 +271,44 @@ def test_stable_ties_are_a_stable_sort(bits):
             assert got.per_query[name][q] == pytest.approx(value, abs=1e-12), name
 
 
+def expected_precision(distance, relevant):
+    """The expected AP, position by position: McSherry and Najork 2008."""
+    before = hits = 0
+    terms = []
+    for at in np.unique(distance):
+        n, r = int(np.sum(distance == at)), int(np.sum(relevant[distance == at]))
+        position = np.arange(1, n + 1)
+        p = (r - 1) / (n - 1) if n > 1 else 0.0
+        terms += (r / n * (hits + 1 + (position - 1) * p) / (before + position)).tolist()
+        before, hits = before + n, hits + r
+    return math.fsum(terms) / hits if hits else 0.0
+
+
+@pytest.mark.parametrize("bits", [1, 7, 8, 9, 63, 64, 65, 128, 129, 4096])
+@pytest.mark.parametrize("classes", [1, 24, 63, 64, 65, 255])
+def test_codes_and_labels_of_any_width(bits, classes):
+    rng = np.random.default_rng(bits + classes)
+    query, database = rng.random((3, bits)) > 0.5, rng.random((700, bits)) > 0.5
+    query_labels, database_labels = rng.random((3, classes)) < 4 / (classes + 4), rng.random((700, classes)) < 0.2
+    query_labels[0] = False
+    case = query, database, query_labels, database_labels
+    expected = evaluate(*case, metrics=["map", "ndcg@50"], per_query=True).per_query
+    stable = evaluate(*case, protocol="stable", metrics=["map", "ndcg@50"], per_query=True).per_query
+    for q in range(3):
+        distance = (query[q] != database).sum(axis=1)
+        shared = query_labels[q].astype(int) @ database_labels.T.astype(int)
+        ranking = shared[np.argsort(distance, kind="stable")].tolist()
+        assert expected["map"][q] == pytest.approx(expected_precision(distance, shared > 0), abs=1e-12)
+        assert stable["map"][q] == pytest.approx(oracles.average_precision(ranking) or 0.0, abs=1e-12)
+        assert stable["ndcg@50"][q] == pytest.approx(oracles.ndcg_at(ranking, 50), abs=1e-12)
+        gain = np.array([2.0**s - 1 for s in shared])
+        tied = {at: gain[distance == at].mean() for at in np.unique(distance)}
+        top = [tied[at] for at in np.sort(distance)[:50]]  # the mean over orders is the mean gain at each position
+        best = oracles.dcg(sorted(shared.tolist(), reverse=True), 50)
+        mean = math.fsum(value / math.log2(2 + i) for i, value in enumerate(top)) / best if best else 0.0
+        assert expected["ndcg@50"][q] == pytest.approx(mean, abs=1e-12)
+
+
 def test_curves_follow_their_definitions(case):
     query, database, query_labels, database_labels = case
     scores = evaluate(*case, protocol="stable").scores

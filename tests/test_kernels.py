@@ -6,10 +6,10 @@ import pytest
 
 from hashzoo import kernels
 from hashzoo.codes import pack
-from hashzoo.evaluator import counting, evaluate, scoring
+from hashzoo.evaluator import bit_slices, counting, evaluate, scoring
 from hashzoo.evaluator.inputs import label_sets
 
-WIDTHS = [1, 7, 8, 16, 33, 64, 65, 128, 300, 4096]
+WIDTHS = [1, 7, 8, 9, 63, 64, 65, 128, 129, 256, 300, 4096]
 
 
 def collection(rows, bits, classes, seed, density=0.2):
@@ -29,7 +29,7 @@ def plain_histogram(query, query_labels, database, database_labels, levels):
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
-@pytest.mark.parametrize("classes", [1, 64, 65, 200])
+@pytest.mark.parametrize("classes", [1, 64, 65, 255])
 def test_histograms_of_any_width(bits, classes):
     query, query_labels, queries = collection(3, bits, classes, seed=bits)
     database, database_labels, items = collection(41, bits, classes, seed=classes)
@@ -39,19 +39,74 @@ def test_histograms_of_any_width(bits, classes):
         np.testing.assert_array_equal(counting.histograms(queries, items, bits, levels), wanted)
 
 
-@pytest.mark.parametrize(("bits", "classes"), [(1, 3), (5, 70), (64, 5), (70, 5), (127, 65), (130, 2)])
-def test_counting_queries_in_pairs_changes_nothing(bits, classes):
-    rows = (2 * bits + 2) ** 2 + 1
-    query, query_labels, queries = collection(3, bits, classes, seed=1)
-    database, database_labels, items = collection(rows, bits, classes, seed=2)
-    got = counting.histograms(queries, items, bits, 2)
-    for q in range(3):
-        wanted = plain_histogram(query[q : q + 1], query_labels[q : q + 1], database, database_labels, 2)
-        np.testing.assert_array_equal(got[q], wanted[0])
+def sliced(bits, levels, most_labels):
+    """Whether the evaluator would count bit slices for queries of `most_labels` labels each."""
+    labels = label_sets(np.ones((2, most_labels), dtype=bool), "labels")
+    return counting.counts_slices(counting.Collection(np.zeros((2, 1), dtype=np.uint8), labels), bits, levels)
 
 
-def test_pairs_of_collapsed_codes_do_not_overflow():
-    rows = kernels.PAIR_ROWS + 70_001
+def test_which_histograms_are_counted_in_which_way():
+    assert all(sliced(bits, 2, 1) for bits in (0, 1, 64, 128, 256))
+    assert not sliced(257, 2, 1)
+    assert sliced(64, 9, 8)
+    assert not sliced(128, 9, 8)
+    assert sliced(16, 16, 15)
+    assert not sliced(16, 17, 16)
+
+
+@pytest.mark.parametrize("bits", [1, 7, 8, 9, 63, 64, 65, 128, 129, 4096])
+@pytest.mark.parametrize(
+    ("classes", "density"), [(1, 0.5), (24, 0.1), (63, 0.03), (64, 0.03), (65, 0.03), (255, 0.9)], ids=str
+)
+def test_both_ways_to_count_give_one_histogram(bits, classes, density):
+    rows = {1: 511, 24: 512, 63: 513}.get(classes, 300)
+    query, query_labels, queries = collection(3, bits, classes, seed=bits, density=density)
+    database, database_labels, items = collection(rows, bits, classes, seed=classes, density=density)
+    query_labels[0] = False
+    queries = counting.Collection(queries.codes, label_sets(query_labels, "labels"))
+    shared = 1 + int((query_labels.astype(int) @ database_labels.astype(int).T).max())
+    for levels in {2, max(2, shared)}:
+        wanted = plain_histogram(query, query_labels, database, database_labels, levels)
+        ways = [counting.count_keys]
+        if bits <= bit_slices.MOST_BITS and levels <= bit_slices.MOST_LEVELS:
+            ways.append(counting.count_slices)
+        for way in ways:
+            histogram = np.zeros((3, (bits + 1) * levels), dtype=np.int64)
+            way(queries, items, bits, levels, histogram)
+            np.testing.assert_array_equal(histogram.reshape(wanted.shape), wanted)
+
+
+TILE_ROWS = 64 * bit_slices.TILE
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 511, 512, 513, TILE_ROWS - 1, TILE_ROWS, TILE_ROWS + 1])
+@pytest.mark.parametrize(("bits", "levels"), [(2, 2), (30, 5), (256, 2)])
+def test_bit_slices_of_any_number_of_rows(rows, bits, levels):
+    query, query_labels, queries = collection(2, bits, 4, seed=1)
+    database, database_labels, items = collection(rows, bits, 4, seed=2, density=0.6)
+    histogram = np.zeros((2, (bits + 1) * levels), dtype=np.int64)
+    counting.count_slices(queries, items, bits, levels, histogram)
+    for q in range(2):  # one at a time: the plain way needs a byte for each bit of each pair
+        wanted = plain_histogram(query[q : q + 1], query_labels[q : q + 1], database, database_labels, levels)
+        np.testing.assert_array_equal(histogram[q].reshape(bits + 1, levels), wanted[0])
+
+
+@pytest.mark.parametrize("kept", [[], [0], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]])
+def test_bit_slices_of_every_number_of_shared_labels(kept):
+    # Row i shares i % 16 labels with a query of all 15, and what is left of them with a query of some.
+    labels = np.arange(15)[None] < (np.arange(1000) % 16)[:, None]
+    wanted_labels = np.isin(np.arange(15), kept)[None]
+    items = counting.Collection(np.zeros((1000, 1), dtype=np.uint8), label_sets(labels, "labels"))
+    query = counting.Collection(np.full((1, 1), 5, dtype=np.uint8), label_sets(wanted_labels, "labels"))
+    histogram = np.zeros((1, 4 * 16), dtype=np.int64)
+    counting.count_slices(query, items, 3, 16, histogram)
+    shared = (labels & wanted_labels).sum(axis=1)
+    np.testing.assert_array_equal(histogram.reshape(4, 16)[2], np.bincount(shared, minlength=16))
+    assert histogram.sum() == 1000
+
+
+def test_collapsed_codes_of_many_rows_are_counted():
+    rows = 200_001
     labels = label_sets(np.ones((rows, 1), dtype=bool), "labels")
     items = counting.Collection(np.zeros((rows, 1), dtype=np.uint8), labels)
     histogram = counting.histograms(items[:2], items, 3, 2)
@@ -59,12 +114,24 @@ def test_pairs_of_collapsed_codes_do_not_overflow():
     assert histogram.sum() == 2 * rows
 
 
+@pytest.mark.parametrize(("rows", "bits", "count"), [(1, 1, 1), (63, 7, 9), (64, 8, 8), (65, 65, 66), (1030, 129, 129)])
+def test_bit_planes_are_the_transposed_rows(rows, bits, count):
+    codes = np.random.default_rng(0).random((rows, bits)) > 0.5
+    planes = np.ones((-(-rows // 512), count, 8), dtype=np.uint64)
+    bit_slices.fill_planes(pack(codes).data, planes)
+    wanted = np.zeros((len(planes) * 512, count), dtype=bool)
+    wanted[:rows, :bits] = codes
+    got = np.unpackbits(planes.transpose(1, 0, 2).reshape(count, -1).view(np.uint8), axis=1, bitorder="little")
+    np.testing.assert_array_equal(got.T, wanted)
+
+
+@pytest.mark.parametrize("bits", [20, 300])
 @pytest.mark.parametrize("protocol", ["expected", "stable"])
-def test_blocks_groups_and_threads_change_nothing(protocol, monkeypatch):
+def test_blocks_groups_and_threads_change_nothing(protocol, bits, monkeypatch):
     import numba
 
-    query, query_labels, _ = collection(150, 20, 9, seed=1)
-    database, database_labels, _ = collection(1100, 20, 9, seed=2)
+    query, query_labels, _ = collection(150, bits, 9, seed=1)
+    database, database_labels, _ = collection(1100, bits, 9, seed=2)
     case = (query, database, query_labels, database_labels)
 
     def run():
@@ -81,7 +148,7 @@ def test_blocks_groups_and_threads_change_nothing(protocol, monkeypatch):
     finally:
         numba.set_num_threads(before)
     monkeypatch.setattr(counting, "BLOCK_ROWS", 97)
-    monkeypatch.setattr(scoring, "HISTOGRAM_BYTES", 8 * 21 * 10 * 40)
+    monkeypatch.setattr(scoring, "HISTOGRAM_BYTES", 8 * (bits + 1) * 10 * 40)
     in_parts = run()
     for name, values in whole.per_query.items():
         np.testing.assert_allclose(in_parts.per_query[name], values, rtol=0, atol=1e-13)
@@ -124,8 +191,8 @@ for protocol in ("expected", "stable", "optimistic", "deephash@3"):
     evaluate(rng.random((4, 9)) > .5, rng.random((700, 9)) > .5, rng.random((4, 3)) > .5, rng.random((700, 3)) > .5,
              protocol=protocol)
 from hashzoo import kernels
-from hashzoo.evaluator import closed_forms
-used = [k for m in (kernels, closed_forms) for k in vars(m).values() if hasattr(k, "stats")]
+from hashzoo.evaluator import bit_slices, closed_forms
+used = [k for m in (kernels, bit_slices, closed_forms) for k in vars(m).values() if hasattr(k, "stats")]
 print(sum(sum(k.stats.cache_hits.values()) for k in used), sum(sum(k.stats.cache_misses.values()) for k in used))
 """
     python(program)

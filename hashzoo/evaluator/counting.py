@@ -13,7 +13,8 @@ from hashzoo.evaluator.inputs import LabelSets
 
 BLOCK_ROWS = 1 << 19  # database rows turned into words at a time
 QUERIES_AT_ONCE = 64  # queries that share one trip of a database block through the cache
-PAIR_QUERIES_AT_ONCE = 256  # more where the kernel itself forms such groups and its tables cost more to set up
+CHUNKS_AT_ONCE = 256  # chunks of rows that one thread transposes at a time
+SLICED_ENTRIES = 640  # up to so many histogram entries that a query can fill, counting bit slices is faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +35,16 @@ class Collection:
         codes = self.codes if self.codes.shape[1] else np.zeros((len(self), 1), dtype=np.uint8)
         return as_words(codes), as_words(self.labels.data)
 
+    def blocks(self) -> Iterator[Collection]:
+        """Some rows at a time."""
+        for start in range(0, len(self), BLOCK_ROWS):
+            yield self[start : start + BLOCK_ROWS]
+
 
 def blocks(database: Collection) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The database as word-major (W, n) codes and (L, n) labels, a block at a time."""
-    for start in range(0, len(database), BLOCK_ROWS):
-        words, labels = database[start : start + BLOCK_ROWS].words()
+    for block in database.blocks():
+        words, labels = block.words()
         yield np.ascontiguousarray(words.T), np.ascontiguousarray(labels.T)
 
 
@@ -53,7 +59,7 @@ def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUER
     threads = numba.get_num_threads()
     rounds = -(-queries // (threads * at_once))
     size = -(-queries // (threads * rounds))  # equal shares, so that no thread waits for another's last group
-    size += size % 2  # kernels may take queries two at a time
+    size += size % 2  # `kernels.sweep` takes queries two at a time
     groups = [slice(start, start + size) for start in range(0, queries, size)]
     if threads == 1 or len(groups) == 1:
         for group in groups:
@@ -77,23 +83,57 @@ def histograms(query: Collection, database: Collection, bits: int, levels: int) 
 
     With two levels, level 1 means one shared label or more.
     """
-    from hashzoo.kernels import PAIR_TILE, TILE, count_key_pairs, count_keys
+    histogram = np.zeros((len(query), (bits + 1) * levels), dtype=np.int64)
+    count = count_slices if counts_slices(query, bits, levels) else count_keys
+    count(query, database, bits, levels, histogram)
+    return histogram.reshape(len(query), bits + 1, levels)
 
-    entries = (bits + 1) * levels
-    histogram = np.zeros((len(query), entries), dtype=np.int64)
+
+def counts_slices(query: Collection, bits: int, levels: int) -> bool:
+    """Whether so few combinations of distance and level can occur that counting each costs less than counting pairs."""
+    from hashzoo.evaluator.bit_slices import MOST_BITS, MOST_LEVELS
+
+    if bits > MOST_BITS or levels > MOST_LEVELS:
+        return False
+    labels = np.bitwise_count(query.labels.data).sum(axis=1, dtype=np.int64)
+    return float(np.minimum(1 + labels, levels).mean()) * (bits + 1) <= SLICED_ENTRIES
+
+
+def count_slices(query: Collection, database: Collection, bits: int, levels: int, histogram: np.ndarray) -> None:
+    """`histograms` of up to MOST_BITS bits and MOST_LEVELS levels, added to a (Q, entries) histogram."""
+    from hashzoo.evaluator.bit_slices import CHUNK_ROWS, TRIPLE, count_bit_slices, fill_planes
+    from hashzoo.evaluator.lanes import WORDS
+
+    def planes(data: np.ndarray, count: int) -> np.ndarray:
+        sliced = np.empty((-(-len(data) // CHUNK_ROWS), count, WORDS), dtype=np.uint64)
+
+        def fill(chunks: slice) -> None:
+            fill_planes(data[chunks.start * CHUNK_ROWS : chunks.stop * CHUNK_ROWS], sliced[chunks])
+
+        in_parallel(fill, len(sliced), CHUNKS_AT_ONCE)
+        return sliced
+
+    sides = query.words()
+    for block in database.blocks():
+        words = planes(block.codes, -(-bits // TRIPLE) * TRIPLE)
+        labels = planes(block.labels.data, block.labels.classes)
+
+        def count(group: slice, words: np.ndarray = words, labels: np.ndarray = labels, rows: int = len(block)) -> None:
+            codes, sets = (side[group] for side in sides)
+            count_bit_slices(words, labels, rows, bits, codes, sets, levels, histogram[group])
+
+        in_parallel(count, len(query))
+
+
+def count_keys(query: Collection, database: Collection, bits: int, levels: int, histogram: np.ndarray) -> None:
+    """`histograms` of any number of bits and levels, added to a (Q, entries) histogram, one item at a time."""
+    from hashzoo import kernels
+
     query_words, query_labels = query.words()
     for words, labels in blocks(database):
-        in_pairs = levels == 2 and entries**2 <= words.shape[1]
 
-        def count(
-            group: slice, words: np.ndarray = words, labels: np.ndarray = labels, in_pairs: bool = in_pairs
-        ) -> None:
-            sides = query_words[group], labels, query_labels[group]
-            if in_pairs:
-                scratch = np.empty(PAIR_TILE, dtype=key_type(entries**2))
-                count_key_pairs(words, *sides, scratch, histogram[group])
-            else:
-                count_keys(words, *sides, levels, np.empty(TILE, dtype=key_type(entries)), histogram[group])
+        def count(group: slice, words: np.ndarray = words, labels: np.ndarray = labels) -> None:
+            keys = np.empty(kernels.TILE, dtype=key_type((bits + 1) * levels))
+            kernels.count_keys(words, query_words[group], labels, query_labels[group], levels, keys, histogram[group])
 
-        in_parallel(count, len(query), PAIR_QUERIES_AT_ONCE if in_pairs else QUERIES_AT_ONCE)
-    return histogram.reshape(len(query), bits + 1, levels)
+        in_parallel(count, len(query))

@@ -30,6 +30,7 @@ class Cut:
         )
 
 
+QUERIES_AT_ONCE = 1024  # whose closed forms one thread computes at a time
 FIRST_RELEVANT = Cut(1, first_k_relevant=True, retrieved=False, capped=True)  # its average precision is 1 / rank
 
 
@@ -114,7 +115,12 @@ def average_precision(n: np.ndarray, r: np.ndarray, cut: Cut) -> tuple[np.ndarra
 
     value, counted = np.empty(len(n)), np.empty(len(n))
     k = cut.k if cut.k is not None else max(int(n[0].sum()), 1)
-    closed_forms.average_precision(n, r, k, cut.first_k_relevant, cut.retrieved, cut.capped, value, counted)
+
+    def compute(group: slice) -> None:
+        rules = cut.first_k_relevant, cut.retrieved, cut.capped
+        closed_forms.average_precision(n[group], r[group], k, *rules, value[group], counted[group])
+
+    in_parallel(compute, len(n), QUERIES_AT_ONCE)
     return value, counted
 
 

@@ -1,0 +1,153 @@
+"""A numba type of 512 bits: eight words that are loaded, combined and counted together.
+
+LLVM makes whatever the processor has of them (one AVX-512 register, two of AVX2, four of NEON), and needs no luck in
+recognising a loop that could be vectorised. Importing this imports numba. Whoever changes this file clears numba's
+cache, which is checked against the file of the compiled function alone.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import make_array
+
+WORDS = 8
+WORD = ir.IntType(64)
+VECTOR = ir.VectorType(WORD, WORDS)
+UNDEFINED = ir.Constant(VECTOR, ir.Undefined)
+
+
+class LanesType(types.Type):
+    """Eight uint64."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+@register_model(LanesType)
+class LanesModel(models.PrimitiveModel):
+    """Held in a vector register."""
+
+    def __init__(self, manager: Any, lanes_type: Any) -> None:
+        super().__init__(manager, lanes_type, VECTOR)
+
+
+lanes = LanesType()
+
+
+def _define(function: Callable[..., Any], instruction: str) -> None:
+    """Let an operator work word by word."""
+
+    class Template(AbstractTemplate):
+        def generic(self, arguments: Any, _keywords: Any) -> Any:
+            return signature(lanes, lanes, lanes) if arguments == (lanes, lanes) else None
+
+    def lower(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return getattr(builder, instruction)(*arguments)
+
+    infer_global(function)(Template)
+    lower_builtin(function, LanesType, LanesType)(lower)
+
+
+for _function, _instruction in (
+    (operator.and_, "and_"),
+    (operator.or_, "or_"),
+    (operator.xor, "xor"),
+    (operator.add, "add"),
+    (operator.iadd, "add"),
+):
+    _define(_function, _instruction)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), VECTOR.as_pointer())
+
+
+def _load(_typing: Any, array: Any, _index: Any) -> Any:
+    """The eight words of a 1-D uint64 array that start at an index; nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], *arguments)
+        return builder.load(pointer, align=WORD.width // 8)
+
+    return lanes(array, types.intp), generate
+
+
+def _store(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
+    """Write eight words to a 1-D uint64 array from an index on; nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
+        builder.store(arguments[2], pointer, align=WORD.width // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, lanes), generate
+
+
+def _splat(_typing: Any, _word: Any) -> Any:
+    """One word, eight times."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        first = builder.insert_element(UNDEFINED, arguments[0], ir.Constant(ir.IntType(32), 0))
+        return _shuffle(builder, first, UNDEFINED, [0] * WORDS)
+
+    return lanes(types.uint64), generate
+
+
+def _popcounts(_typing: Any, _words: Any) -> Any:
+    """The number of ones of each word."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        count = ir.FunctionType(VECTOR, [VECTOR])
+        return builder.call(cgutils.get_or_insert_function(builder.module, count, "llvm.ctpop.v8i64"), arguments)
+
+    return lanes(lanes), generate
+
+
+def _any_bit(_typing: Any, _words: Any) -> Any:
+    """Whether any bit is 1."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        fold = ir.FunctionType(WORD, [VECTOR])
+        name = "llvm.vector.reduce.or.v8i64"
+        folded = builder.call(cgutils.get_or_insert_function(builder.module, fold, name), arguments)
+        return builder.icmp_unsigned("!=", folded, ir.Constant(WORD, 0))
+
+    return types.boolean(lanes), generate
+
+
+def _sums(_typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+    """Word i is the sum of all words of argument i, of eight."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        # Three rounds, each of which adds neighbours at a distance and halves the number of vectors.
+        for width in (1, 2, 4):
+            low = [i // (2 * width) * 2 * width + i % width + (WORDS if i & width else 0) for i in range(WORDS)]
+            high = [i + width for i in low]
+            arguments = [
+                builder.add(_shuffle(builder, a, b, low), _shuffle(builder, a, b, high))
+                for a, b in zip(arguments[::2], arguments[1::2], strict=True)
+            ]
+        return arguments[0]
+
+    return lanes(*[lanes] * WORDS), generate
+
+
+def _shuffle(builder: Any, a: Any, b: Any, words: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), WORDS), words))
+
+
+load: Any = intrinsic(_load)
+store: Any = intrinsic(_store)
+splat: Any = intrinsic(_splat)
+popcounts: Any = intrinsic(_popcounts)
+any_bit: Any = intrinsic(_any_bit)
+sums: Any = intrinsic(_sums)
