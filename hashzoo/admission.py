@@ -216,7 +216,9 @@ def _check_offer(hook: str, offer: Offer) -> None:
 
 
 def _targets(offer: Offer) -> tuple[str, ...]:
-    return (offer.target,) if isinstance(offer, Part) else (offer.image_head, offer.text_head)
+    """What an offer names in Python. A head may be empty: the trainer then has modules of its own."""
+    named = (offer.target,) if isinstance(offer, Part) else (offer.image_head, offer.text_head)
+    return tuple(target for target in named if target or isinstance(offer, Part))
 
 
 def _describe(error: BaseException) -> str:

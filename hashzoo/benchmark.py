@@ -219,7 +219,11 @@ class Plan:
             if (cell.method, cell.encoders) not in recipes:
                 method = self.zoo.find("method", cell.method)[1]
                 encoders = pair_of(cell.encoders, method, self.zoo, self.dataset.raw)
-                recipes[cell.method, cell.encoders] = build(self.zoo, cell.method, encoders, self.assignments)
+                recipe = build(self.zoo, cell.method, encoders, self.assignments)
+                for section in ("loss", "trainer"):
+                    if section in recipe.sections:
+                        recipe.sections[section].build()  # a value that it refuses is told before any work
+                recipes[cell.method, cell.encoders] = recipe
         check_used(self.assignments, recipes.values())
         return recipes
 
@@ -271,7 +275,15 @@ def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
     """A data set by the name that users type, "emoji/full", with its `dataset.*` settings; prepared if need be."""
     target, settings = dataset_class(name, assignments)
     try:
-        return target(**settings)
+        dataset = target(**settings)
+        lacking = [
+            attribute for attribute in ("name", "classes", "labels", "splits") if not hasattr(dataset, attribute)
+        ]
+        if lacking:
+            raise HashzooError(
+                f"data set '{name}' does not set {' and '.join(lacking)}; see docs/plugin.md", exit_code=1
+            )
+        return dataset
     except HashzooError:
         raise
     except ValueError as error:

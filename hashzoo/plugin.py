@@ -31,6 +31,8 @@ class Part:
 class Method:
     """A recipe: the encoders of the paper, the heads, the loss and the trainer, by name.
 
+    Heads are empty where the trainer makes modules of its own, which then take features of frozen encoders.
+
     `settings` are defaults such as {"trainer.lr": 1e-3, "image_head.hidden": 512}. `status` is
     "exact" (the constants are the paper's or its code's) or "reconstruction" (some are ours).
     """

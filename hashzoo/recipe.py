@@ -132,10 +132,8 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
     """
     plugin, method = zoo.find("method", name)
     mine = [a for a in assignments if a.method in (None, method.name)]
-    targets: dict[str, tuple[Plugin, str]] = {
-        "image_head": (plugin, method.image_head),
-        "text_head": (plugin, method.text_head),
-    }
+    heads = {"image_head": method.image_head, "text_head": method.text_head}
+    targets: dict[str, tuple[Plugin, str]] = {name: (plugin, head) for name, head in heads.items() if head}
     for role in ROLES:
         owner, part = zoo.find("encoder", encoders[role].partition(":")[0])
         targets[role] = (owner, part.target)
@@ -162,7 +160,14 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
         settings = resolve(section, target, recipe, usable, given)
         _check_storable(section, owner, settings)
         sections[section] = Section(target, owner, settings)
-    return Recipe(method, plugin, dict(encoders), sections, {role: _frozen(role, method, mine) for role in ROLES})
+    frozen = {role: _frozen(role, method, mine) for role in ROLES}
+    for role in ROLES:
+        if not heads[f"{role}_head"] and not frozen[role].value:
+            raise HashzooError(
+                f"'{method.name}' makes {role} codes with modules of its own, which take features of a frozen encoder; "
+                f"leave out {role}.frozen=false"
+            )
+    return Recipe(method, plugin, dict(encoders), sections, frozen)
 
 
 def check_used(assignments: Iterable[Assignment], recipes: Iterable[Recipe]) -> None:

@@ -283,6 +283,8 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
 
     def tower(role: str) -> Tower:
         part = encoded[role]
+        if f"{role}_head" not in recipe.sections:
+            raise HashzooError(f"'{recipe.method.name}' names no {role} head, so there is no job.towers()", exit_code=1)
         head = recipe.sections[f"{role}_head"].build(widths=part.widths, bits=cell.bits)
         made = Tower(head, part.widths, None if part.frozen else part.trainable_encoder())
         made.standardise(statistics[role])

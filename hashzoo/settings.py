@@ -116,7 +116,7 @@ def resolve(
         if assignment.key not in known:
             raise HashzooError(
                 f"{target.__name__} has no setting '{assignment.section}.{assignment.key}'"
-                f"{did_you_mean(assignment.key, known)}"
+                f"{did_you_mean(f'{section}.{assignment.key}', [f'{section}.{name}' for name in known])}"
             )
         kind = hints.get(assignment.key, type(known[assignment.key].default))
         values[assignment.key] = Value(convert(assignment.text, kind, assignment.path), "user")

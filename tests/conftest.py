@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 from helpers import HERE, Outcome, Site, forget
 
+collect_ignore = ["third_party"]  # packages with tests of their own; test_third_party.py runs those
 VARIABLES = ("HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT", "HASHZOO_DEBUG", "COLUMNS")
 PLUGIN_LINE = r"hashzoo: plugin '\w+' \([\w. -]+\) is (broken|incompatible): "
 

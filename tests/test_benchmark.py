@@ -304,7 +304,7 @@ def test_a_reused_bench_needs_no_torch(tiny):
         ({"settings": ["toy.trainer.epoch=3"]}, "GradientTrainer has no setting 'trainer.epoch'"),
         ({"settings": ["trainer.epochs=many"]}, "trainer.epochs must be a whole number, not 'many'"),
         ({"settings": ["dataset.pairs=3"]}, "dataset.pairs must be a whole number from 100"),
-        ({"settings": ["dataset.pears=3"]}, "did you mean pairs?"),
+        ({"settings": ["dataset.pears=3"]}, "did you mean dataset.pairs?"),
         ({"settings": ["fragile.trainer.bits=3"]}, "for a method that was not asked for"),
     ],
 )

@@ -266,7 +266,7 @@ def test_a_bench_that_is_refused_is_one_sentence_and_writes_nothing(arguments, s
         (("report", "--runs", "site"), "site holds no finished run", 2),
         (("report", "--md", "--csv"), "--md, --csv, --json and --latex exclude each other", 2),
         (("eval", "site"), "site holds no codes; give the folder of a finished run", 2),
-        (("plugins", "show", "tinny"), "no plugin is called 'tinny'; did you mean tiny?", 2),
+        (("plugins", "show", "tinny"), "is called 'tinny'; did you mean tiny?", 2),
         (("datasets", "show", "scene"), "no dataset is called 'scene'; did you mean scenes?", 2),
         (("datasets", "show", "unreadable"), "data set 'unreadable' cannot be opened: RuntimeError", 1),
         (
@@ -274,7 +274,7 @@ def test_a_bench_that_is_refused_is_one_sentence_and_writes_nothing(arguments, s
             "'trainer' in 'trainer.lr=1' is no section; choose from: dataset",
             2,
         ),
-        (("datasets", "prepare", "scenes", "--set", "dataset.pears=1"), "did you mean pairs?", 2),
+        (("datasets", "prepare", "scenes", "--set", "dataset.pears=1"), "did you mean dataset.pairs?", 2),
         (("train", "toy", "--bits", "0"), "a code length is a whole number from 1 to 4096, not 0", 2),
     ],
 )

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from hashzoo import zoo
+from hashzoo.admission import Offer
 from hashzoo.cli.common import console, print_json
 from hashzoo.cli.plugins_check import check
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.plugin import Method
+from hashzoo.settings import keywords
 
 app = typer.Typer(help="List plugins, see what they offer, and check them.", invoke_without_command=True)
 app.command("check")(check)
@@ -53,13 +55,18 @@ def list_plugins(json: Json = False) -> None:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A plugin, as `hashzoo plugins` lists it.")], json: Json = False
+    name: Annotated[str, typer.Argument(help="A plugin, or something that one offers.")], json: Json = False
 ) -> None:
-    """One plugin: its package, its state, the digest of its source, and everything that it offers."""
+    """One plugin: its package, its state, the digest of its source, and everything that it offers, with settings."""
     known = zoo.load()
     found = [plugin for plugin in known.plugins if plugin.name == name]
     if not found:
-        raise HashzooError(f"no plugin is called '{name}'{did_you_mean(name, [p.name for p in known.plugins])}")
+        found = [plugin for plugin in known.plugins if any(name in plugin.names(kind) for kind in zoo.KINDS)]
+    if not found:
+        everything = [p.name for p in known.plugins] + [offer for kind in zoo.KINDS for offer in known.names(kind)]
+        raise HashzooError(
+            f"no plugin, and nothing that one offers, is called '{name}'{did_you_mean(name, everything)}"
+        )
     if json:
         print_json({"schema": 1, "plugins": [_describe(plugin) | {"digest": _digest(plugin)} for plugin in found]})
     else:
@@ -84,8 +91,19 @@ def _print(plugin: zoo.Plugin) -> None:
             if isinstance(offer, Method):
                 out.print(f"  encoders of the paper: {offer.image} + {offer.text}", highlight=False, markup=False)
                 out.print(f"  constants: {offer.status}; paper: {offer.paper or 'none'}", highlight=False, markup=False)
-                for setting, value in offer.settings.items():
-                    out.print(f"  {setting}={value}", highlight=False, markup=False)
+            for setting, value in _settings(plugin, offer).items():
+                out.print(f"  {setting}={value}", highlight=False, markup=False)
+
+
+def _settings(plugin: zoo.Plugin, offer: Offer) -> dict[str, Any]:
+    """What a method sets; of a part the keywords that may be set, with their defaults."""
+    if isinstance(offer, Method):
+        return dict(offer.settings)
+    try:
+        found = keywords(zoo.resolve_target(plugin, offer.target), {"modality", "variant"})
+    except HashzooError:
+        return {}  # `hashzoo plugins check` tells what is wrong with the target
+    return {name: parameter.default for name, parameter in found.items()}
 
 
 def _digest(plugin: zoo.Plugin) -> str | None:

@@ -1,0 +1,6 @@
+from hashzoo.testing import parametrize_plugin
+
+
+@parametrize_plugin("arrays")
+def test_conformance(check):
+    check()
