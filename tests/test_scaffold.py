@@ -1,4 +1,4 @@
-"""`hashzoo plugins new`: every kind gives a package that works at once; what cannot be written leaves nothing behind."""
+"""`hashzoo plugins new`: every kind gives a package that works at once; a refusal leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,7 +33,8 @@ def written(tmp_path: Path, site, monkeypatch):
         folder = write_plugin("mine", kind, tmp_path).folder
         for path in folder.rglob("*.py"):
             path.write_text(re.sub(r"(epochs\W+(?:int = )?)50", r"\g<1>2", path.read_text()))
-        site.install(folder)
+        shutil.copy(folder / "pyproject.toml", folder / "src")
+        site.install(folder / "src")
 
     monkeypatch.setenv("HASHZOO_ONLY", "mine,tiny")
     return write
