@@ -41,8 +41,10 @@ def written(tmp_path: Path, site, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_keeps_the_contracts(kind, written):
+def test_every_kind_keeps_the_contracts(kind, written, command):
     written(kind)
+    if kind == "dataset":
+        assert command("datasets", "prepare", "mine").code == 0
     report = check_plugin("mine", tier="contract")
     assert not report.count("failed"), [finding for finding in report.findings if finding.outcome == "failed"]
     subject = "method" if kind == "trainer" else kind  # a trainer is checked as the method that uses it

@@ -33,6 +33,7 @@ SUMMARIES = {
     "trainer": "Codes that are drawn for the labels",
     "encoder": "The colours of a picture in a grid",
     "dataset": "Coloured shapes and what they are called",
+    "index": "Exhaustive search in packed codes",
 }
 KINDS = tuple(SUMMARIES)
 LONGEST = 24  # characters of a name: lines of code hold it
@@ -84,11 +85,10 @@ def write_plugin(name: str, kind: str = "method", into: Path = Path()) -> Writte
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise write_error(folder, error) from error
-    commands = (
-        f"python -m pip install -e {shlex.quote(str(folder))}",
-        f"hashzoo plugins check {name}",
-        values["bench"],
-    )
+    # The checks of a data set make nothing; what it reads has to be there.
+    first = [f"hashzoo datasets prepare {name}"] if kind == "dataset" else []
+    install = f"python -m pip install -e {shlex.quote(str(folder))}"
+    commands = (install, *first, f"hashzoo plugins check {name}", values["see"])
     return Written(folder, tuple(sorted(texts)), commands)
 
 
@@ -105,7 +105,7 @@ def placeholders(name: str, kind: str) -> dict[str, str]:
         "module": _module(name),
         "Class": "".join(word.capitalize() for word in words),
         "summary": SUMMARIES[kind],
-        "bench": _bench(name, kind),
+        "see": _see(name, kind),
     }
 
 
@@ -175,8 +175,10 @@ def _such_as(suggestion: str) -> str:
     return f"; choose another, such as {suggestion or 'my-method'}"
 
 
-def _bench(name: str, kind: str) -> str:
-    """The command that shows the plugin in a table."""
+def _see(name: str, kind: str) -> str:
+    """The command that shows what the plugin offers: in a table, where it can stand in one."""
+    if kind == "index":
+        return f"hashzoo plugins show {name}"
     if kind == "encoder":
         return f"hashzoo bench --method {_learner()} --dataset scenes --bits 16 --encoders {name}+bow"
     if kind == "dataset":
