@@ -106,6 +106,7 @@ def placeholders(name: str, kind: str) -> dict[str, str]:
         "Class": "".join(word.capitalize() for word in words),
         "summary": SUMMARIES[kind],
         "see": _see(name, kind),
+        "dot": ".",  # files whose names begin with one are easily left out of a distribution
     }
 
 
