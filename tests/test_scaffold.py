@@ -62,7 +62,7 @@ def test_every_kind_keeps_the_contracts(kind, written, command):
         ("dataset", ("--method", "soda", "--dataset", "mine", "--encoders", "tiny+bow")),
     ],
 )
-def test_every_kind_appears_in_a_bench(kind, options, tiny, written, monkeypatch, command):
+def test_what_has_a_place_in_a_table_appears_in_a_bench(kind, options, tiny, written, monkeypatch, command):
     monkeypatch.setenv("HASHZOO_ONLY", "mine,tiny,soda")
     written(kind)
     settings = [*QUICK, *([] if kind == "dataset" else SMALL)]
