@@ -32,7 +32,7 @@ ORDER = (
     {"recipe"},
     {"run"},
     {"benchmark", "parallel"},
-    {"report", "doctor"},
+    {"report", "doctor", "scaffold"},
     {"cli"},
     {"pytest_plugin"},
 )

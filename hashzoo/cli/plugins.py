@@ -11,12 +11,16 @@ from hashzoo import zoo
 from hashzoo.admission import Offer
 from hashzoo.cli.common import console, print_json
 from hashzoo.cli.plugins_check import check
+from hashzoo.cli.plugins_new import new
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.plugin import Method
 from hashzoo.settings import keywords
 
-app = typer.Typer(help="List plugins, see what they offer, and check them.", invoke_without_command=True)
+app = typer.Typer(
+    help="List plugins, see what they offer, check them, and start a new one.", invoke_without_command=True
+)
 app.command("check")(check)
+app.command("new")(new)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 
