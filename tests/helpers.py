@@ -59,9 +59,10 @@ class Site:
 
 def contents(project: Path) -> dict[str, bytes]:
     """What an installer puts into site-packages, by path: the sources of a project and its metadata."""
+    root = project / "src" if (project / "src").is_dir() else project
     sources = {
-        path.relative_to(project).as_posix(): path.read_bytes()
-        for path in sorted(project.rglob("*"))
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
         if path.is_file() and path.name != "pyproject.toml" and "__pycache__" not in path.parts
     }
     return sources | about(tomllib.loads((project / "pyproject.toml").read_text())["project"])

@@ -64,7 +64,9 @@ def test_a_setting_that_no_method_has_is_refused(tiny):
     with pytest.raises(HashzooError, match=r"no method asked for has the setting 'trainer.epoch'; did you mean") as e:
         check_used(parse_assignments(["trainer.epoch=1"], []), recipes)
     assert "trainer.epochs" in str(e.value)
-    with pytest.raises(HashzooError, match=r"GradientTrainer has no setting 'trainer.epoch'; did you mean trainer.epochs"):
+    with pytest.raises(
+        HashzooError, match=r"GradientTrainer has no setting 'trainer.epoch'; did you mean trainer.epochs"
+    ):
         recipe_of("toy", "toy.trainer.epoch=1")
 
 

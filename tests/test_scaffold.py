@@ -7,7 +7,6 @@ import importlib.util
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -34,8 +33,7 @@ def written(tmp_path: Path, site, monkeypatch):
         folder = write_plugin("mine", kind, tmp_path).folder
         for path in folder.rglob("*.py"):
             path.write_text(re.sub(r"(epochs\W+(?:int = )?)50", r"\g<1>2", path.read_text()))
-        shutil.copy(folder / "pyproject.toml", folder / "src")
-        site.install(folder / "src")
+        site.install(folder)
 
     monkeypatch.setenv("HASHZOO_ONLY", "mine,tiny")
     return write

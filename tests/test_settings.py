@@ -91,7 +91,9 @@ def test_a_setting_that_the_recipe_invents_is_the_plugins_fault():
 
 
 def test_a_setting_that_the_user_invents():
-    with pytest.raises(HashzooError, match=r"Part has no setting 'trainer.epoch'; did you mean trainer.epochs\?") as refused:
+    with pytest.raises(
+        HashzooError, match=r"Part has no setting 'trainer.epoch'; did you mean trainer.epochs\?"
+    ) as refused:
         resolve("trainer", Part, {}, set_("trainer.epoch=1"))
     assert refused.value.exit_code == 2
 
