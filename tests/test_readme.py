@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from helpers import SMALL
 
+from hashzoo.testing import kit
+
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 
@@ -38,3 +40,7 @@ def test_the_plugin_of_the_readme_appears_in_a_bench(tiny, tmp_path, command):
 def test_links_lead_to_files_that_exist(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_number_of_checks_is_the_real_one():
+    assert f"{len(kit.checks())} checks in all" in TEXT
