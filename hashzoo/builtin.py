@@ -29,6 +29,10 @@ def hashzoo_encoders() -> list[Part]:
         Part(
             "minilm", "hashzoo.encoders.minilm:MiniLM", "all-MiniLM-L6-v2 sentence embeddings, weights from a package"
         ),
+        Part(
+            "st", "hashzoo.encoders.st:SentenceEncoder", "any text model of sentence-transformers: st:all-mpnet-base-v2"
+        ),
+        Part("conse", "hashzoo.encoders.conse:Conse", "lite0 and minilm in one space (ConSE), both modalities"),
         Part("bow", "hashzoo.encoders.bow:BagOfWords", "bag of words over the training texts"),
         Part("given", "hashzoo.encoders.lookup:Given", "the features that a data set brings itself, both modalities"),
     ]
