@@ -140,7 +140,7 @@ def test_grey_with_transparency_lies_on_white(file, tmp_path):
 def test_one_colour_that_stands_for_transparency_lies_on_white(tmp_path):
     colour = tuple(int(value) for value in PIXELS[5, 5])
     picture().save(tmp_path / "a.png", transparency=colour)
-    expected = np.where((PIXELS == colour).all(axis=2, keepdims=True), 255, PIXELS)
+    expected = np.where((colour == PIXELS).all(axis=2, keepdims=True), 255, PIXELS)
     assert (expected != PIXELS).any()
     np.testing.assert_array_equal(opened(tmp_path / "a.png"), expected)
 
@@ -247,7 +247,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(file, tmp_path):
     exif[0x0112] = 6
     picture().save(tmp_path / file, **({"exif": exif} if file in ("a.jpg", "a.png", "a.webp") else {}))
     whole = (tmp_path / file).read_bytes()
-    numbers = random.Random(1)
+    numbers, refused = random.Random(1), []
     for _ in range(60):
         damaged = bytearray(whole)
         for _ in range(numbers.choice([1, 2, 5])):
@@ -256,4 +256,5 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(file, tmp_path):
         try:
             opened(tmp_path / file)
         except HashzooError as error:
-            assert str(tmp_path / file) in str(error)
+            refused.append(str(error))
+    assert all(str(tmp_path / file) in sentence for sentence in refused)

@@ -77,9 +77,9 @@ class Conse(Encoder):
         if not kept:
             raise HashzooError("encoder 'conse' takes its centre from training rows; call fit with at least one")
         with torch.no_grad():
-            total = sum(self._vectors(torch.stack(kept[at : at + BATCH])).sum(0) for at in range(0, len(kept), BATCH))
+            vectors = [self._vectors(torch.stack(kept[at : at + BATCH])) for at in range(0, len(kept), BATCH)]
         # Coarser than the noise of the sample, so that sums in another order make no other card.
-        self.centre.copy_((total / len(kept)).round(decimals=3))
+        self.centre.copy_(torch.cat(vectors).mean(0).round(decimals=3))
 
     def prepare(self, item: Any) -> Tensor:
         """An image as (3, pixels, pixels) uint8, or a text as (128,) int32 token ids."""

@@ -90,9 +90,9 @@ class SentenceEncoder(Encoder):
             tokens = self._tokens("a cat")
         if "attention_mask" not in tokens or tokens["input_ids"].shape != tokens["attention_mask"].shape:
             raise HashzooError(f"'{self.name}' is no transformer that reads texts; choose another model")
-        if "prompt_length" in tokens:
+        if self.prompt and any(getattr(module, "include_prompt", True) is False for module in self.model):
             raise HashzooError(
-                f"'{self.name}' leaves its prompt out of the mean, which hashzoo does not; leave it away"
+                f"'{self.name}' leaves its prompt out of the mean, which hashzoo does not; leave prompt out"
             )
 
 
