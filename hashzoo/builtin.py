@@ -25,10 +25,16 @@ def hashzoo_encoders() -> list[Part]:
     return [
         Part("lite0", "hashzoo.encoders.lite0:Lite0", "EfficientNet-Lite0, ImageNet weights from a package"),
         Part("timm", "hashzoo.encoders.timm:TimmEncoder", "any image model of timm: timm:resnet50.a1_in1k"),
+        Part("vgg16", "hashzoo.encoders.vgg:VGG16", "VGG-16, the 4,096 features of fc7, torchvision's weights"),
+        Part("vgg19", "hashzoo.encoders.vgg:VGG19", "VGG-19, the 4,096 features of fc7, torchvision's weights"),
         Part("clip", "hashzoo.encoders.clip:Clip", "any CLIP of open_clip, both modalities: clip:ViT-B-16/openai"),
         Part(
             "minilm", "hashzoo.encoders.minilm:MiniLM", "all-MiniLM-L6-v2 sentence embeddings, weights from a package"
         ),
+        Part(
+            "st", "hashzoo.encoders.st:SentenceEncoder", "any text model of sentence-transformers: st:all-mpnet-base-v2"
+        ),
+        Part("conse", "hashzoo.encoders.conse:Conse", "lite0 and minilm in one space (ConSE), both modalities"),
         Part("bow", "hashzoo.encoders.bow:BagOfWords", "bag of words over the training texts"),
         Part("given", "hashzoo.encoders.lookup:Given", "the features that a data set brings itself, both modalities"),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hashzoo.encoders.pixels import Normalise
 from hashzoo.encoders.timm import TimmEncoder
@@ -37,7 +37,7 @@ class Lite0(TimmEncoder):
 
     def __init__(self, pixels: int = 128, weights: str = "pretrained"):
         if weights == "pretrained":
-            weights = str(package_folder(PACKAGE.replace("-", "_"), PACKAGE, "lite0") / FILE)
+            weights = str(package_file())
         super().__init__("tf_efficientnet_lite0", weights=weights, pixels=pixels)
         self.outputs = {}
         self.normalise = Normalise(mean=[127 / 255] * 3, std=[128 / 255] * 3).eval()
@@ -49,6 +49,19 @@ class Lite0(TimmEncoder):
         if [_kind(item) for item in theirs.items()] != [_kind(item) for item in ours.items()]:
             raise HashzooError(f"{path} does not hold EfficientNet-Lite0; give {self.path_help}")
         return dict(zip(ours, theirs.values(), strict=True))
+
+
+def package_file() -> Path:
+    """The weights in the installed package."""
+    return package_folder(PACKAGE.replace("-", "_"), PACKAGE, "lite0") / FILE
+
+
+def classifier() -> nn.Linear:
+    """The layer from the 1,280 features to the logits of the 1,000 ImageNet classes, from the installed package."""
+    state = torch.load(package_file(), weights_only=True)
+    layer = nn.Linear(1280, 1000)
+    layer.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
+    return layer
 
 
 def _kind(item: tuple[str, Tensor]) -> tuple[str, torch.Size]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hashzoo.encoders.base import Encoder
-from hashzoo.encoders.weights import package_folder, quiet, seeded, weights_card, weights_path
+from hashzoo.encoders.weights import no_bars, package_folder, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
 from hashzoo.storage import digest
 
@@ -78,14 +78,11 @@ def _load(folder: Path, *, untrained: bool) -> tuple[Any, Any]:
     """Tokenizer and model in a folder, without touching the network."""
     try:
         from transformers import AutoConfig, AutoModel, AutoTokenizer
-        from transformers.utils import logging
     except ImportError as error:
         raise HashzooError("encoder 'minilm' needs transformers; type: pip install \"hashzoo[lite]\"") from error
 
-    bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        with quiet(), seeded():
+        with quiet(), no_bars(), seeded():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             if untrained:
                 model = AutoModel.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
@@ -93,9 +90,6 @@ def _load(folder: Path, *, untrained: bool) -> tuple[Any, Any]:
                 model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError) as error:
         raise HashzooError(f"{folder} cannot be read as a sentence encoder; give {PATH_HELP}") from error
-    finally:
-        if bar:
-            logging.enable_progress_bar()
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # computes nothing that mean pooling uses
     return tokenizer, model

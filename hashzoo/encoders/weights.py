@@ -63,6 +63,32 @@ def hub() -> Iterator[None]:
             constants.HF_HUB_OFFLINE = offline
 
 
+def hub_reason(error: BaseException) -> str:
+    """Why a hub gave no weights, for `MissingWeights`: there is no such repository, or nobody answers."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RepositoryNotFoundError):
+            return "the hub has no public repository of that name"
+        seen = seen.__cause__ or seen.__context__
+    return "the hub cannot be reached or refuses, and its cache has none"
+
+
+@contextlib.contextmanager
+def no_bars() -> Iterator[None]:
+    """No progress bars of transformers inside the block."""
+    from transformers.utils import logging as bars
+
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
 def package_folder(module: str, package: str, encoder: str) -> Path:
     """The folder of an installed top-level package, which is not imported."""
     spec = importlib.util.find_spec(module)
