@@ -16,6 +16,11 @@ def hashzoo_datasets() -> list[Part]:
         Part(
             "scenes", "hashzoo.data.scenes:Scenes", "drawn by hashzoo itself: objects on backgrounds; needs no network"
         ),
+        Part(
+            "mirflickr25k",
+            "hashzoo.data.mirflickr25k:Mirflickr25k",
+            "MIRFLICKR-25K photographs and tags, 24 labels: /dcmh, /ucch, /mith, /dchmt",
+        ),
         Part("wiki", "hashzoo.data.wiki:Wiki", "Wikipedia articles (Rasiwasia), as SIFT and topic features"),
     ]
 
