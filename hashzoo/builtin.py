@@ -21,6 +21,17 @@ def hashzoo_datasets() -> list[Part]:
             "hashzoo.data.mirflickr25k:Mirflickr25k",
             "MIRFLICKR-25K photographs and tags, 24 labels: /dcmh, /ucch, /mith, /dchmt",
         ),
+        Part(
+            "nuswide",
+            "hashzoo.data.nuswide:NusWide",
+            "NUS-WIDE photographs and tags, 21 or 10 labels: /tc21, /tc10, /mith, /dchmt",
+        ),
+        Part("coco", "hashzoo.data.coco:Coco", "COCO photographs and captions, 80 labels: /dchmt, /2014, /ucch"),
+        Part(
+            "iaprtc12",
+            "hashzoo.data.iaprtc12:IaprTc12",
+            "IAPR TC-12 photographs and descriptions, 255 labels: /dcmh, /ucch",
+        ),
         Part("wiki", "hashzoo.data.wiki:Wiki", "Wikipedia articles (Rasiwasia), as SIFT and topic features"),
     ]
 

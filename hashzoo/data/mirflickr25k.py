@@ -77,8 +77,8 @@ class Mirflickr25k(Benchmark):
     remotes = dict.fromkeys(PROTOCOLS, REMOTES)
     terms = (
         "MIRFLICKR-25000 by Mark Huiskes and Michael Lew, LIACS Media Lab, Leiden: 'The MIR Flickr Retrieval "
-        "Evaluation', ACM MIR 2008 (https://press.liacs.nl/mirflickr). Every picture has a Creative Commons licence of its "
-        "own, listed in meta/license; the photographers are to be named."
+        "Evaluation', ACM MIR 2008 (https://press.liacs.nl/mirflickr). Every picture has a Creative Commons licence "
+        "of its own, listed in meta/license; the photographers are to be named."
     )
 
     @classmethod
