@@ -130,7 +130,8 @@ class Benchmark(Prepared):
                 cls._fetch(variant)
                 source = folder / "files"
             pairs = cls.read(Source(source, folder / "files", cls.archives), variant)
-            rows, missing = _with_pictures(pairs, cls.protocols[variant], source)
+            splits = cls.protocols[variant].split(len(pairs.labels))
+            rows, missing = with_pictures(pairs, splits, source)
             rows.source = {"published": cls.protocols[variant].counts(), "missing_pictures": missing}
             write_prepared(folder / variant, f"{cls.base}/{variant}", rows, cls.terms)
             for remark in cls(variant).notes():
@@ -218,9 +219,8 @@ class Benchmark(Prepared):
                 raise write_error(done, error) from error
 
 
-def _with_pictures(pairs: Pairs, protocol: Protocol, source: Path) -> tuple[Rows, int]:
+def with_pictures(pairs: Pairs, splits: Splits, source: Path) -> tuple[Rows, int]:
     """The rows whose pictures are there, in splits that were made of all; and how many are missing."""
-    splits = protocol.split(len(pairs.labels))
     there = np.array([bool(image) for image in pairs.images], dtype=bool)
     if not there.any():
         raise HashzooError(
