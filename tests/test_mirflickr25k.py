@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 from archive_sets import mirflickr, pack, shrink
 
 from hashzoo.data import mirflickr25k
+from hashzoo.data.download import Remote
 from hashzoo.data.mirflickr25k import CLASSES, PROTOCOLS, Mirflickr25k
 from hashzoo.errors import HashzooError
 
@@ -143,24 +148,36 @@ def test_common_tags_are_counted_where_no_list_is(source, monkeypatch):
 
 def test_methods_train_on_it(source, command, tiny):
     Mirflickr25k.prepare("dcmh", source)
-    for encoders in ("tiny+bow", "tiny+given"):
-        outcome = command(
-            *(
-                "bench",
-                "--dataset",
-                "mirflickr25k",
-                "--method",
-                "toy",
-                "--bits",
-                "8",
-                "--encoders",
-                encoders,
-                "--jobs",
-                1,
-            )
+    outcome = command(
+        *("bench", "--dataset", "mirflickr25k", "--method", "toy", "--bits", 8, "--encoders", "tiny+given", "--jobs", 1)
+    )
+    assert outcome.code == 0, outcome.err
+    assert "mAP on mirflickr25k/dcmh" in outcome.out
+
+
+def test_it_is_downloaded_where_nothing_is_given(source, tmp_path, monkeypatch, command):
+    site = tmp_path / "site"
+    site.mkdir()
+    pack(source, site / "mirflickr25k.zip", "mirflickr")
+    pack(source, site / "annotations.zip", "annotations")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *arguments: None)
+    monkeypatch.setenv("no_proxy", "*")
+    handler = partial(SimpleHTTPRequestHandler, directory=site)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        pinned = tuple(
+            Remote(f"{address}/{path.name}", md5=hashlib.md5(path.read_bytes()).hexdigest())
+            for path in sorted(site.iterdir())
         )
-        assert outcome.code == 0, outcome.err
-        assert "mAP on mirflickr25k/dcmh" in outcome.out
+        monkeypatch.setattr(Mirflickr25k, "remotes", dict.fromkeys(PROTOCOLS, pinned))
+        said = command("datasets", "prepare", "mirflickr25k")
+        server.shutdown()
+    assert said.code == 0, said.err
+    assert len(Mirflickr25k()) == len(TAGGED)
+    # What is unpacked is not kept packed too, and serves the other protocols without the site.
+    assert not list((tmp_path / "cache").rglob("*.zip"))
+    assert command("datasets", "prepare", "mirflickr25k/dchmt").code == 0
 
 
 def test_the_same_picture_on_both_sides_is_said_without_decoding(source, command):

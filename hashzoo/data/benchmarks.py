@@ -186,7 +186,8 @@ class Benchmark(Prepared):
     @classmethod
     def _command(cls, variant: str) -> str:
         name = f"{cls.base}/{variant}"
-        given = f"{name} --from FOLDER, with the folder that holds {' and '.join(cls.archives)} ({cls.home})"
+        packed = [remote.name for remote in cls.remotes.get(variant, ())] or cls.archives
+        given = f"{name} --from FOLDER, with the folder that holds {', '.join(packed)} ({cls.home})"
         if cls.remotes.get(variant):
             return f"hashzoo datasets prepare {name}, which downloads it, or {given}"
         return f"hashzoo datasets prepare {given}"
@@ -195,7 +196,7 @@ class Benchmark(Prepared):
     def missing(cls, what: str) -> HashzooError:
         """The sentence for a part that the given files lack."""
         return HashzooError(
-            f"{what} not found; give a folder that holds {' and '.join(cls.archives)}, packed or unpacked ({cls.home})"
+            f"{what} not found; give a folder that holds {', '.join(cls.archives)}, packed or unpacked ({cls.home})"
         )
 
     @classmethod
