@@ -16,6 +16,23 @@ def hashzoo_datasets() -> list[Part]:
         Part(
             "scenes", "hashzoo.data.scenes:Scenes", "drawn by hashzoo itself: objects on backgrounds; needs no network"
         ),
+        Part(
+            "mirflickr25k",
+            "hashzoo.data.mirflickr25k:Mirflickr25k",
+            "MIRFLICKR-25K photographs and tags, 24 labels: /dcmh, /ucch, /mith, /dchmt",
+        ),
+        Part(
+            "nuswide",
+            "hashzoo.data.nuswide:NusWide",
+            "NUS-WIDE photographs and tags, 21 or 10 labels: /tc21, /tc10, /mith, /dchmt",
+        ),
+        Part("coco", "hashzoo.data.coco:Coco", "COCO photographs and captions, 80 labels: /dchmt, /2014, /ucch"),
+        Part(
+            "iaprtc12",
+            "hashzoo.data.iaprtc12:IaprTc12",
+            "IAPR TC-12 photographs and descriptions, 255 labels: /dcmh, /ucch",
+        ),
+        Part("files", "hashzoo.data.files:Files", "files/NAME: your .mat files of DCMH or DCHMT, or image lists"),
         Part("wiki", "hashzoo.data.wiki:Wiki", "Wikipedia articles (Rasiwasia), as SIFT and topic features"),
     ]
 

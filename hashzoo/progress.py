@@ -51,3 +51,8 @@ def _bar(description: str, total: int, unit: str, start: float) -> Iterator[Call
 
 def _nothing(count: int) -> None:
     """Advance nothing: there is no terminal to show it on."""
+
+
+def say(remark: str) -> None:
+    """One line on stderr."""
+    print(remark, file=sys.stderr, flush=True)

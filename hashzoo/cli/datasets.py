@@ -102,6 +102,8 @@ def verify(name: Name, settings: Settings = None, json: Json = False) -> None:
         )
         for problem in outcome["problems"]:
             console().print(f"! {problem}", style="yellow", highlight=False, markup=False)
+        for note in outcome["notes"]:
+            console().print(f"  note: {note}", highlight=False, markup=False)
         console().print("in order" if outcome["ok"] else "not in order")
     if not outcome["ok"]:
         raise typer.Exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -75,6 +75,8 @@ class Dataset(ABC):
         licence: who made the data, under which terms; shown by `hashzoo datasets show`.
         features: (N, dim) float arrays by modality that the data come with, for the encoder `given`.
         raw: the modalities of which there are raw items; of the others there are features alone.
+        known: what `hashzoo datasets verify` says as a note instead of a problem, since the published data set is so:
+            "empty text", "unused label", "same picture".
     """
 
     name: str
@@ -84,6 +86,7 @@ class Dataset(ABC):
     licence: str = ""
     features: Mapping[str, np.ndarray] = MappingProxyType({})
     raw: Collection[str] = frozenset({"image", "text"})
+    known: Collection[str] = frozenset()
 
     @abstractmethod
     def image(self, row: int) -> Image:
@@ -117,6 +120,14 @@ class Dataset(ABC):
 
     def verify(self) -> None:  # noqa: B027 - most data sets keep no files
         """Read every stored byte again; raise a sentence if something is not as it was prepared."""
+
+    def notes(self) -> Sequence[str]:
+        """Sentences that a user of the data set should know, and that are no fault of its files."""
+        return ()
+
+    def picture_digests(self) -> np.ndarray | None:
+        """(N, 32) uint8, a digest of each picture, where such are stored; equal ones are the same picture."""
+        return None
 
     def __len__(self) -> int:
         return len(self.labels)

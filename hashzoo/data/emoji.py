@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
 from hashzoo.data import emoji_rows
 from hashzoo.data.base import Dataset, Splits
 from hashzoo.data.emoji_sources import VARIANTS, VENDORS, WORDS, notices, packages
+from hashzoo.data.locks import alone
 from hashzoo.data.npm import fetch, read_json_members
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import atomic_write, cache_dir, digest, read_json, write_error, write_json
+from hashzoo.storage import atomic_write, cache_dir, digest, read_json, write_json
 
 RECIPE = 1  # raised when the code below, or emoji_rows, makes other rows of the same packages
 SIZES = range(16, 513)
@@ -97,7 +97,7 @@ class Emoji(Dataset):
         _check_settings(variant, size)
         folder = _folder(variant, size)
         downloads = folder.parent / "npm"
-        with _alone(folder.parent):
+        with alone(folder.parent):
             if (folder / "meta.json").exists():
                 with contextlib.suppress(HashzooError):
                     return cls(variant, size).verify()
@@ -216,21 +216,6 @@ def _check_settings(variant: str, size: int) -> None:
         )
     if type(size) is not int or size not in SIZES:
         raise HashzooError(f"dataset.size must be a whole number from {SIZES[0]} to {SIZES[-1]}, not {size!r}")
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time prepare; the lock of a killed process is gone with it."""
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise write_error(folder / ".lock", error) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _record(path: Path) -> dict[str, Any]:

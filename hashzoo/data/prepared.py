@@ -163,6 +163,9 @@ class Prepared(Dataset):
         }
         return digest([list(self.classes), content])
 
+    def picture_digests(self) -> np.ndarray | None:
+        return None if self._images is None else self._load("image_digests.npy")
+
     def verify(self) -> None:
         """Read every stored byte, pictures too; raise a sentence that names the first file that has changed."""
         for file, sha in self.manifest["files"].items():

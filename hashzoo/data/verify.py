@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from hashzoo.data.base import Dataset
+from hashzoo.data.base import Dataset, Splits
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
 from hashzoo.storage import digest
@@ -16,12 +17,14 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     """Check a data set and describe it.
 
     Returns:
-        {"dataset", "ok", "counts", "floor", "digest", "problems"}: `floor` is the mAP of random codes,
-        `digest` covers content and splits, `problems` are sentences; `ok` means that there are none.
+        {"dataset", "protocol", "ok", "counts", "floor", "digest", "problems", "notes"}: `protocol` is the variant, or
+        ""; `floor` is the mAP of random codes; `digest` covers content and splits; `problems` are sentences, and `ok`
+        means that there are none; `notes` are sentences on what the data set is known to be like.
     """
     from hashzoo.evaluator import floor
 
     problems: list[str] = []
+    notes = list(dataset.notes())
     for check in (dataset.check, dataset.verify):
         try:
             check()
@@ -34,10 +37,13 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     for name in ("train", "query", "database"):
         unused = [dataset.classes[c] for c in np.flatnonzero(~dataset.labels[getattr(splits, name)].any(axis=0))]
         if unused:
-            problems.append(f"no {name} row has the label {', '.join(unused)}")
-    problems += _look_at_rows(dataset)
+            known = notes if "unused label" in dataset.known else problems
+            known.append(f"no {name} row has the label {', '.join(unused)}")
+    for kind, found in _look_at_rows(dataset).items():
+        (notes if kind in dataset.known else problems).append(found)
     return {
         "dataset": dataset.name,
+        "protocol": dataset.name.partition("/")[2],
         "ok": not problems,
         "counts": {
             "train": len(splits.train),
@@ -49,36 +55,46 @@ def verify(dataset: Dataset) -> dict[str, Any]:
         "floor": floor(dataset.labels[splits.query], dataset.labels[splits.database]),
         "digest": digest([dataset.fingerprint(), splits.digest()]),
         "problems": problems,
+        "notes": notes,
     }
 
 
-def _look_at_rows(dataset: Dataset) -> list[str]:
-    """Empty texts, pictures that are not RGB, the same picture among queries and database rows; raw items alone."""
-    empty, wrong_mode = [], []
-    seen: dict[str, int] = {}
-    queries = {int(row) for row in dataset.splits.query}
-    database = {int(row) for row in dataset.splits.database}
-    leaks = []
+def _look_at_rows(dataset: Dataset) -> dict[str, str]:
+    """Empty texts, pictures that are not RGB, the same picture among queries and database rows; raw items alone.
+
+    Where digests of the pictures are stored, no picture is decoded.
+    """
+    empty, wrong_mode, digests = [], [], []
+    stored = dataset.picture_digests()
+    decode = "image" in dataset.raw and stored is None
     with progress(f"checking {dataset.name}", len(dataset), "rows") as advance:
         for row in range(len(dataset)):
             if "text" in dataset.raw and not dataset.text(row).strip():
                 empty.append(row)
-            if "image" not in dataset.raw:
-                advance(1)
-                continue
-            image = dataset.image(row)
-            if image.mode != "RGB":
-                wrong_mode.append(row)
-            content = digest(f"{image.size}".encode() + image.tobytes())
-            other = seen.setdefault(content, row)
-            if (row in queries and other in database) or (row in database and other in queries):
-                leaks.append((row, other))
+            if decode:
+                image = dataset.image(row)
+                if image.mode != "RGB":
+                    wrong_mode.append(row)
+                digests.append(digest(f"{image.size}".encode() + image.tobytes()).encode())
             advance(1)
-    problems = []
+    if stored is not None:
+        digests = [bytes(row) for row in stored]
+    leaks = _shared(digests, dataset.splits) if digests else []
+    found = {}
     if empty:
-        problems.append(f"{len(empty)} rows have an empty text (first: row {empty[0]})")
+        found["empty text"] = f"{len(empty)} rows have an empty text (first: row {empty[0]})"
     if wrong_mode:
-        problems.append(f"{len(wrong_mode)} pictures are not RGB (first: row {wrong_mode[0]})")
+        found["wrong mode"] = f"{len(wrong_mode)} pictures are not RGB (first: row {wrong_mode[0]})"
     if leaks:
-        problems.append(f"{len(leaks)} pictures stand among queries and in the database (first: rows {leaks[0]})")
-    return problems
+        found["same picture"] = (
+            f"{len(leaks)} pictures stand among queries and in the database (first: rows {leaks[0]})"
+        )
+    return found
+
+
+def _shared(digests: Sequence[bytes], splits: Splits) -> list[tuple[int, int]]:
+    """The database rows whose picture is also that of a query, each with the first such query."""
+    queries: dict[bytes, int] = {}
+    for row in splits.query:
+        queries.setdefault(digests[row], int(row))
+    return [(int(row), queries[digests[row]]) for row in splits.database if digests[row] in queries]

@@ -41,7 +41,7 @@ class Wiki(Prepared):
             return
         path = source / FILE if source.is_dir() else source
         arrays = read_matlab(path)
-        for name, shape in SHAPES.items() | {"L_tr": (2173, 10), "L_te": (693, 10)}.items():
+        for name, shape in (SHAPES | {"L_tr": (2173, 10), "L_te": (693, 10)}).items():
             found = arrays[name].shape if name in arrays else "nothing"
             if found != shape:
                 raise HashzooError(
