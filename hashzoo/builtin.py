@@ -16,6 +16,7 @@ def hashzoo_datasets() -> list[Part]:
         Part(
             "scenes", "hashzoo.data.scenes:Scenes", "drawn by hashzoo itself: objects on backgrounds; needs no network"
         ),
+        Part("table", "hashzoo.data.table:Table", "your own: table:PATH of a JSONL, CSV or Parquet file, or a folder"),
         Part("wiki", "hashzoo.data.wiki:Wiki", "Wikipedia articles (Rasiwasia), as SIFT and topic features"),
     ]
 

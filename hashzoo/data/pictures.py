@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hashzoo.errors import HashzooError
 
+# What Pillow decodes itself: for other formats, such as EPS, it starts programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 MAX_PIXELS = 256_000_000  # a small file can claim more; decoding it would take gigabytes
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this installation of Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -19,7 +30,7 @@ def open_picture(path: Path) -> Image.Image:
         HashzooError: it is missing, no picture, cut off, or larger than `MAX_PIXELS`.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=formats()) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise HashzooError(
                     f"{path} claims {picture.width} x {picture.height} pixels; leave it out or shrink it"
@@ -32,6 +43,23 @@ def open_picture(path: Path) -> Image.Image:
         raise HashzooError(
             f"{path} is no readable picture ({error}); mend it or leave its row out", exit_code=1
         ) from error
+
+
+def why_unreadable(content: bytes) -> str:
+    """Why the bytes of a picture file cannot be used, "" where they can: all of it is decoded, at a small scale."""
+    try:
+        with Image.open(io.BytesIO(content), formats=formats()) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return f"claims {picture.width} x {picture.height} pixels"
+            picture.draft("RGB", (picture.width // 8, picture.height // 8))
+            picture.load()
+    except UnidentifiedImageError:
+        return "is no picture"
+    except Image.DecompressionBombError:
+        return f"claims more than {MAX_PIXELS:,} pixels"
+    except Exception as error:  # Pillow's decoders raise whatever broken content makes them stumble over
+        return f"is no readable picture ({type(error).__name__}: {error})"
+    return ""
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
