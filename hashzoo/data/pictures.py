@@ -56,7 +56,7 @@ def why_unreadable(content: bytes) -> str:
     except UnidentifiedImageError:
         return "is no picture"
     except Image.DecompressionBombError:
-        return f"claims more than {MAX_PIXELS:,} pixels"
+        return "claims more pixels than Pillow decodes"
     except Exception as error:  # Pillow's decoders raise whatever broken content makes them stumble over
         return f"is no readable picture ({type(error).__name__}: {error})"
     return ""

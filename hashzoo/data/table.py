@@ -268,13 +268,18 @@ def _content_of(source: Source, settings: Settings) -> str:
     """Digest of what a table in memory holds, in the columns that are used."""
     roles = roles_of(source, settings)
     values, flags = source.read(roles.columns(), roles.flags)
-    content = hashlib.sha256(json.dumps([values, list(roles.flags)], default=str).encode())
+    content = hashlib.sha256(json.dumps([values, list(roles.flags)], default=_kind).encode())
     content.update(np.packbits(flags, axis=1).tobytes())
     for value in source.pictures(roles.image):
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, Image):
             value = f"{value.mode} {value.size}".encode() + value.tobytes()
-        held = value if isinstance(value, bytes) else json.dumps(value, default=str).encode()
+        held = value if isinstance(value, bytes) else json.dumps(value, default=_kind).encode()
         content.update(hashlib.sha256(held).digest())
     return content.hexdigest()
+
+
+def _kind(value: object) -> str:
+    """What stands for a value that no column can hold: it is refused when the table is read."""
+    return type(value).__name__
