@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -50,7 +51,7 @@ def bench(
     methods: Sequence[str],
     bits: Sequence[int] = (16, 32, 64, 128),
     *,
-    dataset: str = "emoji",
+    dataset: str | Dataset = "emoji",
     encoders: str = "lite",
     seeds: Sequence[int] = (0,),
     settings: Iterable[str] = (),
@@ -59,6 +60,7 @@ def bench(
     threads: int | None = None,
     jobs: int | None = 1,
     fresh: bool = False,
+    allow_overlap: bool = False,
     watch: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Train and compare methods on one data set. Finished runs are reused; the random floor is always added.
@@ -66,7 +68,9 @@ def bench(
     Args:
         methods: names of methods.
         bits: code lengths.
-        dataset: name of a data set, with its variant ("emoji/full").
+        dataset: name of a data set, with its variant ("emoji/full") or what follows its colon
+            ("table:photos.parquet"), or a Dataset. Worker processes open data sets by name, so that cells
+            on one that is given as an object are trained in this process, one after another.
         encoders: "lite", "paper", or pairs such as "lite0+bow", comma-separated.
         seeds: every cell is trained once with each.
         settings: such as "trainer.lr=1e-3" or "soda.trainer.alpha=0.3"; a later one wins.
@@ -75,6 +79,7 @@ def bench(
         threads: of the CPU for each run; when None one, or all for a run that trains an encoder along.
         jobs: cells that are trained side by side, each in a process of its own; None is what suits the machine.
         fresh: train again what is finished.
+        allow_overlap: score although query rows stand in other splits too; every table says so.
         watch: is told how far the bench is.
 
     Returns:
@@ -99,9 +104,14 @@ def bench(
     methods = [*methods, *([] if FLOOR_METHOD in methods else [FLOOR_METHOD])]
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise HashzooError(f"the device is auto, cpu, cuda or cuda:N, not '{device}'")
+    if isinstance(dataset, Dataset) and jobs not in (None, 1):
+        raise HashzooError(
+            f"worker processes cannot be given the data set '{dataset.name}' as an object; "
+            f"leave jobs out, or name a data set"
+        )
     specs = parse_encoders(encoders, known)
     cells = [Cell(method, spec, n, seed) for spec in specs for method in methods for n in bits for seed in seeds]
-    plan = plan_of(cells, dataset, list(settings), os.fspath(runs), device, threads)
+    plan = plan_of(cells, dataset, list(settings), os.fspath(runs), device, threads, allow_overlap)
     track = plan.track
     results: dict[Cell, dict[str, Any]] = {}
 
@@ -119,7 +129,7 @@ def bench(
             waiting.append(cell)
         else:
             done(cell, finished)
-    jobs = jobs or plan.usual_jobs(len(waiting))
+    jobs = jobs or (1 if isinstance(dataset, Dataset) else plan.usual_jobs(len(waiting)))
     if len(waiting) > 1 and jobs > 1:
         plan.prepare()
         tell("start", waiting[0], {"jobs": jobs, "cells": len(waiting)})
@@ -132,13 +142,28 @@ def bench(
     return {"schema": 1, "track": {"id": track.id, **track.describe()}, "results": in_order}
 
 
-def plan_of(cells: list[Cell], dataset: str, settings: list[str], runs: str, device: str, threads: int | None) -> Plan:
-    """The plan of a bench, from plain words, so that a worker process can make it again."""
+def plan_of(
+    cells: list[Cell],
+    dataset: str | Dataset,
+    settings: list[str],
+    runs: str,
+    device: str,
+    threads: int | None,
+    allow_overlap: bool = False,
+) -> Plan:
+    """The plan of a bench; from plain words, so that a worker process can make it again, or for a Dataset."""
     words: dict[str, Any] = {"cells": cells, "dataset": dataset, "settings": settings, "runs": runs}
-    words |= {"device": device, "threads": threads}
+    words |= {"device": device, "threads": threads, "allow_overlap": allow_overlap}
     assignments = parse_assignments(settings, {cell.method: None for cell in cells})
-    data = open_dataset(dataset, assignments)
-    return Plan(zoo.load(), data, Track.of(data), Path(runs), cells, assignments, device, threads, words)
+    if isinstance(dataset, Dataset):
+        typed = next((assignment for assignment in assignments if assignment.section == "dataset"), None)
+        if typed is not None:
+            raise HashzooError(f"{typed.path} is for a data set that is named; '{dataset.name}' is made already")
+        data = dataset
+    else:
+        data = open_dataset(dataset, assignments)
+    track = Track.of(data, allow_overlap)
+    return Plan(zoo.load(), data, track, Path(runs), cells, assignments, device, threads, words)
 
 
 @dataclass
@@ -272,7 +297,10 @@ class Plan:
 
 
 def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
-    """A data set by the name that users type, "emoji/full", with its `dataset.*` settings; prepared if need be."""
+    """A data set by the name that users type, with its `dataset.*` settings; prepared if need be.
+
+    What follows a slash is its variant ("emoji/full"), what follows a colon its argument ("table:photos.csv").
+    """
     target, settings = dataset_class(name, assignments)
     try:
         dataset = target(**settings)
@@ -294,7 +322,8 @@ def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
 
 def dataset_class(name: str, assignments: Iterable[Assignment] = ()) -> tuple[type[Dataset], dict[str, Any]]:
     """The class behind the name of a data set, and its constructor keywords."""
-    base, _, variant = name.partition("/")
+    typed, colon, argument = name.partition(":")
+    base, _, variant = typed.partition("/")
     plugin, part = zoo.load().find("dataset", base)
     target = zoo.resolve_target(plugin, part.target)
     chosen = plain(resolve("dataset", target, {}, assignments, GIVEN["dataset"]))
@@ -302,6 +331,13 @@ def dataset_class(name: str, assignments: Iterable[Assignment] = ()) -> tuple[ty
         if "variant" not in keywords(target):
             raise HashzooError(f"data set '{base}' has no variants; type {base}")
         chosen["variant"] = variant
+    takes = "argument" in inspect.signature(target).parameters
+    if colon and not takes:
+        raise HashzooError(f"data set '{base}' takes nothing after a colon; type {typed}")
+    if takes and not argument:
+        raise HashzooError(f"data set '{base}' needs to know what to read; type {base}:PATH")
+    if takes:
+        chosen["argument"] = argument
     return target, chosen
 
 

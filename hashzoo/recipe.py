@@ -23,7 +23,7 @@ GIVEN = {
     "text": ("modality",),
     "image_head": ("widths", "bits"),
     "text_head": ("widths", "bits"),
-    "dataset": ("variant",),
+    "dataset": ("variant", "argument"),
 }
 
 

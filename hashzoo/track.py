@@ -37,11 +37,13 @@ class Track:
     query_labels: np.ndarray
     database_labels: np.ndarray
     protocol: str = PROTOCOL
+    overlap: str = ""  # how query rows stand in other splits too, where that was allowed
     _limits: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Track:
-        dataset.check()
+    def of(cls, dataset: Dataset, allow_overlap: bool = False) -> Track:
+        """The track of a data set in good order; query rows that leak are an error, or noted if allowed."""
+        dataset.check(allow_overlap)
         splits = dataset.splits
         counts = {name: len(getattr(splits, name)) for name in ("train", "val", "query", "database")}
         return cls(
@@ -52,11 +54,12 @@ class Track:
             counts | {"labels": len(dataset.classes)},
             dataset.labels[splits.query],
             dataset.labels[splits.database],
+            overlap="; ".join(dataset.overlaps),
         )
 
     def describe(self) -> dict[str, Any]:
         """The track as plain JSON; two runs are comparable exactly if this is equal."""
-        return {
+        described = {
             "dataset": self.dataset,
             "fingerprint": self.fingerprint,
             "splits": self.splits,
@@ -64,11 +67,12 @@ class Track:
             "protocol": self.protocol,
             "counts": self.counts,
         }
+        return described | ({"overlap": self.overlap} if self.overlap else {})
 
     @property
     def id(self) -> str:
         readable = "".join(c if c.isalnum() or c in "._-" else "-" for c in self.dataset)
-        return f"{readable}-{digest(self.describe())[:8]}"
+        return f"{readable}{'-overlap' if self.overlap else ''}-{digest(self.describe())[:8]}"
 
     def score(self, codes: Mapping[str, Codes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Metrics of both directions, the random-code floor and the label-oracle ceiling at this code length.

@@ -70,8 +70,17 @@ def test_malformed_split_is_refused(name: str, bad: np.ndarray, message: str) ->
 def test_query_rows_may_not_leak(other: str) -> None:
     leaky = replace(GOOD, **{other: rows(0, 1, 3)})
     assert refusal(leaky.check, 5) == (
-        f"1 of 2 query rows are also in '{other}' (first: row 3); take them out of one of the two"
+        f"1 of 2 query rows are also in '{other}' (first: row 3); take them out of one of the two, "
+        f"or type --allow-overlap, which marks every table"
     )
+    assert leaky.overlaps() == [f"1 of 2 query rows are also in '{other}' (first: row 3)"]
+
+
+def test_query_rows_that_leak_are_let_through_when_asked_for() -> None:
+    leaky = replace(GOOD, database=rows(0, 1, 3))
+    leaky.check(5, allow_overlap=True)
+    with pytest.raises(HashzooError, match="2 of 2 val rows are also in 'train'"):
+        replace(leaky, val=rows(0, 1)).check(5, allow_overlap=True)
 
 
 def test_validation_rows_are_no_training_rows_and_may_be_missing() -> None:

@@ -11,7 +11,7 @@ import typer
 
 from hashzoo.cli.common import console, print_json, whole_numbers, words
 
-Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji, emoji/full, scenes.")]
+Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji/full; or table:PATH.")]
 Encoders = Annotated[
     str, typer.Option("--encoders", help="lite, paper, or pairs such as lite0+bow, separated by commas.")
 ]
@@ -28,6 +28,9 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Cells trained side by side; as many as there are processors.")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")]
+AllowOverlap = Annotated[
+    bool, typer.Option("--allow-overlap", help="Score although query rows are in other splits too; marked everywhere.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 
@@ -43,6 +46,7 @@ def bench(
     threads: Threads = None,
     jobs: Jobs = None,
     fresh: Fresh = False,
+    allow_overlap: AllowOverlap = False,
     json: Json = False,
 ) -> None:
     """Train and compare methods: a table of mAP in both directions, with the random floor.
@@ -61,6 +65,7 @@ def bench(
         threads=threads,
         jobs=jobs,
         fresh=fresh,
+        allow_overlap=allow_overlap,
     )
     _show(result, json)
 
@@ -76,6 +81,7 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     fresh: Fresh = False,
+    allow_overlap: AllowOverlap = False,
     json: Json = False,
 ) -> None:
     """Train one method at one code length, and say where the run is kept."""
@@ -90,6 +96,7 @@ def train(
         device=device,
         threads=threads,
         fresh=fresh,
+        allow_overlap=allow_overlap,
     )
     _show(result, json)
     if not json:

@@ -13,7 +13,7 @@ from hashzoo.cli.common import console, print_json
 from hashzoo.errors import HashzooError
 
 app = typer.Typer(help="List, show, prepare and verify data sets.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="A data set, with its variant: emoji, emoji/full, scenes.")]
+Name = Annotated[str, typer.Argument(help="A data set, with its variant: emoji, emoji/full, scenes; or table:PATH.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting, such as dataset.size=64.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
@@ -54,6 +54,8 @@ def show(name: Name, settings: Settings = None) -> None:
     val = f"{len(splits.val):,} val, " if len(splits.val) else ""
     out.print(f"{len(splits.train):,} train, {val}{len(splits.query):,} query, {len(splits.database):,} database rows")
     out.print(splits.rule, highlight=False, markup=False)
+    for overlap in data.overlaps:
+        out.print(f"! overlap: {overlap}", style="bold red", highlight=False, markup=False)
     out.print(f"labels: {', '.join(data.classes)}", highlight=False, markup=False)
     row = int(splits.train[0])
     if "text" in data.raw:
@@ -85,13 +87,20 @@ def prepare(
 
 
 @app.command("verify")
-def verify(name: Name, settings: Settings = None, json: Json = False) -> None:
+def verify(
+    name: Name,
+    settings: Settings = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Query rows in other splits are said, and no fault.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Check splits, labels and texts row by row; exit code 1 if something is wrong."""
     from hashzoo.benchmark import open_dataset
     from hashzoo.data.verify import verify as check
     from hashzoo.settings import parse_assignments
 
-    outcome = check(open_dataset(name, parse_assignments(settings or [], [], ["dataset"])))
+    outcome = check(open_dataset(name, parse_assignments(settings or [], [], ["dataset"])), allow_overlap)
     if json:
         print_json(outcome)
     else:
@@ -104,6 +113,8 @@ def verify(name: Name, settings: Settings = None, json: Json = False) -> None:
             console().print(f"! {problem}", style="yellow", highlight=False, markup=False)
         for note in outcome["notes"]:
             console().print(f"  note: {note}", highlight=False, markup=False)
+        for overlap in outcome.get("overlaps", ()):
+            console().print(f"! overlap: {overlap}", style="bold red", highlight=False, markup=False)
         console().print("in order" if outcome["ok"] else "not in order")
     if not outcome["ok"]:
         raise typer.Exit(1)

@@ -24,7 +24,8 @@ def evaluate(
         if not (run / "codes.npz").exists():
             raise HashzooError(f"{run} holds no codes; give the folder of a finished run, as hashzoo train prints it")
         track = Track.load(run.resolve().parent.parent)
-        results.append({"run": str(run), **track.score(load_codes(run / "codes.npz"))[0]})
+        overlap = {"overlap": track.overlap} if track.overlap else {}
+        results.append({"run": str(run), **overlap, **track.score(load_codes(run / "codes.npz"))[0]})
     if json:
         print_json({"schema": 1, "results": results})
         return
@@ -36,6 +37,9 @@ def _print(result: dict[str, Any]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
+
+    from hashzoo.report.formats import print_overlap
+    from hashzoo.report.table import overlap_of
 
     table = Table(title=Text(result["run"], overflow="fold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric")
@@ -49,6 +53,7 @@ def _print(result: dict[str, Any]) -> None:
     table.add_row("map, chance (exact)", *[_number(result["floor"])] * 2)
     table.add_row("map, label oracle", *[_number(result["ceiling"])] * 2)
     console().print(table)
+    print_overlap(overlap_of(result), console())
 
 
 def _number(value: float) -> str:

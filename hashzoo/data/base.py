@@ -23,8 +23,8 @@ class Splits:
     """Row numbers of the splits; each is a 1-D int64 array without repetition.
 
     `train` and `val` may overlap `database` (in most protocols of this field they do), not each other.
-    `query` overlaps none: `check` refuses a split in which it does. `val` holds the rows on which a
-    method may choose an epoch or a constant; it may be empty.
+    `query` overlaps none: `check` refuses a split in which it does, unless it is told to let it through.
+    `val` holds the rows on which a method may choose an epoch or a constant; it may be empty.
     """
 
     train: np.ndarray
@@ -33,8 +33,13 @@ class Splits:
     rule: str  # how the rows were chosen, in one sentence
     val: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
-    def check(self, rows: int) -> None:
-        """Raise unless no split but `val` is empty, all are in range, free of repeats, and no query row leaks."""
+    def check(self, rows: int, allow_overlap: bool = False) -> None:
+        """Raise unless no split but `val` is empty, all are in range, free of repeats, and no query row leaks.
+
+        Args:
+            rows: of the data set.
+            allow_overlap: let query rows that leak through; `overlaps` says which do.
+        """
         for name in ("train", "query", "database", "val"):
             split = getattr(self, name)
             if split.ndim != 1 or split.dtype != np.int64:
@@ -47,14 +52,21 @@ class Splits:
                 raise HashzooError(f"split '{name}' names rows outside 0..{rows - 1}")
             if len(np.unique(split)) != len(split):
                 raise HashzooError(f"split '{name}' names some row twice")
-        for one, other in (("query", "train"), ("query", "database"), ("query", "val"), ("val", "train")):
-            split = getattr(self, one)
-            shared = np.intersect1d(split, getattr(self, other))
-            if len(shared):
-                raise HashzooError(
-                    f"{len(shared)} of {len(split)} {one} rows are also in '{other}' (first: row {shared[0]}); "
-                    f"take them out of one of the two"
-                )
+        refuse_overlap([] if allow_overlap else self.overlaps())
+        shared = self._shared("val", "train")
+        if shared:
+            raise HashzooError(f"{shared}; take them out of one of the two")
+
+    def overlaps(self) -> list[str]:
+        """For each split that holds query rows too, a sentence that counts them."""
+        return [shared for other in ("train", "database", "val") if (shared := self._shared("query", other))]
+
+    def _shared(self, one: str, other: str) -> str:
+        split = getattr(self, one)
+        shared = np.intersect1d(split, getattr(self, other))
+        if not len(shared):
+            return ""
+        return f"{len(shared)} of {len(split)} {one} rows are also in '{other}' (first: row {shared[0]})"
 
     def digest(self) -> str:
         """SHA-256 over the row lists, in order."""
@@ -77,6 +89,8 @@ class Dataset(ABC):
         raw: the modalities of which there are raw items; of the others there are features alone.
         known: what `hashzoo datasets verify` says as a note instead of a problem, since the published data set is so:
             "empty text", "unused label", "same picture".
+        repeats: a sentence for each way in which content of query rows is known to stand in other splits
+            under other row numbers: the same picture, the same id.
     """
 
     name: str
@@ -87,6 +101,7 @@ class Dataset(ABC):
     features: Mapping[str, np.ndarray] = MappingProxyType({})
     raw: Collection[str] = frozenset({"image", "text"})
     known: Collection[str] = frozenset()
+    repeats: Sequence[str] = ()
 
     @abstractmethod
     def image(self, row: int) -> Image:
@@ -132,8 +147,13 @@ class Dataset(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def check(self) -> None:
-        """Raise one sentence if labels, class names or splits contradict each other."""
+    @property
+    def overlaps(self) -> list[str]:
+        """How query rows stand in other splits too, in sentences: what makes scores too high."""
+        return [*self.splits.overlaps(), *self.repeats]
+
+    def check(self, allow_overlap: bool = False) -> None:
+        """Raise one sentence if labels, class names or splits contradict each other, or query rows leak."""
         labels = self.labels
         if labels.ndim != 2 or labels.dtype != np.bool_:
             raise HashzooError(f"labels of '{self.name}' must be a 2-D bool array, not {labels.ndim}-D {labels.dtype}")
@@ -144,4 +164,13 @@ class Dataset(ABC):
             )
         if len(set(self.classes)) != len(self.classes):
             raise HashzooError(f"'{self.name}' has a class name twice; class names must differ")
-        self.splits.check(len(labels))
+        self.splits.check(len(labels), allow_overlap)
+        refuse_overlap([] if allow_overlap else self.repeats)
+
+
+def refuse_overlap(overlaps: Sequence[str]) -> None:
+    """Raise the first of the sentences on query rows that leak, with what can be done."""
+    if overlaps:
+        raise HashzooError(
+            f"{overlaps[0]}; take them out of one of the two, or type --allow-overlap, which marks every table"
+        )

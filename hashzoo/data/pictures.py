@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import warnings
 from pathlib import Path
 
@@ -10,8 +12,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hashzoo.errors import HashzooError
 
+# What Pillow decodes itself: for other formats, such as EPS, it starts programs.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")
 MAX_PIXELS = 150_000_000  # a small file can claim more; decoding it would take gigabytes
-DRAWINGS = ("EPS", "WMF")  # Pillow hands these to other programs
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this installation of Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -26,11 +36,9 @@ def open_picture(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(path, formats=formats()) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise HashzooError(_too_large(path, f"{picture.width} x {picture.height}"), exit_code=1)
-                if picture.format in DRAWINGS:
-                    raise HashzooError(f"{path} is a drawing ({picture.format}); save it as PNG", exit_code=1)
                 picture.load()
                 return to_rgb(ImageOps.exif_transpose(picture))
     except HashzooError:
@@ -44,6 +52,23 @@ def open_picture(path: Path) -> Image.Image:
         raise HashzooError(
             f"{path} is no readable picture ({reason}); mend it or leave its row out", exit_code=1
         ) from error
+
+
+def why_unreadable(content: bytes) -> str:
+    """Why the bytes of a picture file cannot be used, "" where they can: all of it is decoded, at a small scale."""
+    try:
+        with Image.open(io.BytesIO(content), formats=formats()) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return f"claims {picture.width} x {picture.height} pixels"
+            picture.draft("RGB", (picture.width // 8, picture.height // 8))
+            picture.load()
+    except UnidentifiedImageError:
+        return "is no picture"
+    except Image.DecompressionBombError:
+        return "claims more pixels than Pillow decodes"
+    except Exception as error:  # Pillow's decoders raise whatever broken content makes them stumble over
+        return f"is no readable picture ({type(error).__name__}: {error})"
+    return ""
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

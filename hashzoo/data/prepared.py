@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 ROLES = ("image", "text")
 SPLITS = ("train", "val", "query", "database")
+BLOCK = 4096  # files that wait to be read
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Rows:
         images: a path a row, relative to `image_root`.
         image_root: the folder that holds the pictures; it stays where it is.
         texts: a string a row.
+        image_digests: (N, 32) uint8, SHA-256 of each picture file, where they are known already.
         features: (N, dim) float arrays by modality, "image" or "text", that stand in for raw items.
         source: what it was made from, as plain JSON: archive names, digests, versions.
     """
@@ -57,6 +59,7 @@ class Rows:
     images: Sequence[str] | None = None
     image_root: Path | None = None
     texts: Sequence[str] | None = None
+    image_digests: np.ndarray | None = None
     features: Mapping[str, np.ndarray] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
@@ -78,7 +81,7 @@ class Rows:
                 raise HashzooError(f"{role} features hold values that are not finite; mend or leave out those rows")
 
 
-def write_prepared(folder: Path, name: str, rows: Rows, licence: str) -> None:
+def write_prepared(folder: Path, name: str, rows: Rows, licence: str, allow_overlap: bool = False) -> None:
     """Store rows as a prepared data set. What was in `folder` is replaced only when all of it is written.
 
     Args:
@@ -86,9 +89,10 @@ def write_prepared(folder: Path, name: str, rows: Rows, licence: str) -> None:
         name: what the user types ("mirflickr25k/dcmh").
         rows: the content.
         licence: who made the data, under which terms.
+        allow_overlap: store splits of which query rows leak: whoever uses them is asked again.
     """
     rows.check()
-    rows.splits.check(len(rows.labels))
+    rows.splits.check(len(rows.labels), allow_overlap)
     (folder / "manifest.json").unlink(missing_ok=True)
     _save(folder / "labels.npy", np.ascontiguousarray(rows.labels, dtype=np.bool_))
     write_arrays(folder / "splits.npz", {name: getattr(rows.splits, name) for name in SPLITS})
@@ -99,7 +103,9 @@ def write_prepared(folder: Path, name: str, rows: Rows, licence: str) -> None:
     if rows.images is not None:
         assert rows.image_root is not None, "paths of pictures are relative to image_root"
         _save_lines(folder / "images.jsonl", rows.images)
-        _save(folder / "image_digests.npy", file_digests(rows.image_root, rows.images, name))
+        known = rows.image_digests
+        digests = file_digests(rows.image_root, rows.images, name) if known is None else known
+        _save(folder / "image_digests.npy", digests)
         files += ["images.jsonl", "image_digests.npy"]
     for role, array in rows.features.items():
         _save(folder / f"{role}_features.npy", np.ascontiguousarray(array))
@@ -221,9 +227,10 @@ def file_digests(root: Path, files: Sequence[str], name: str) -> np.ndarray:
 
     found = np.empty((len(files), 32), dtype=np.uint8)
     with ThreadPoolExecutor() as pool, progress(f"reading {name}", len(files), "pictures") as advance:
-        for row, sha in enumerate(pool.map(one, files)):
-            found[row] = np.frombuffer(sha, dtype=np.uint8)
-            advance(1)
+        for start in range(0, len(files), BLOCK):  # a pool holds a large object for each file that it is given
+            for row, sha in enumerate(pool.map(one, files[start : start + BLOCK]), start):
+                found[row] = np.frombuffer(sha, dtype=np.uint8)
+                advance(1)
     return found
 
 

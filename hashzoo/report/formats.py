@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hashzoo.report.table import DIRECTION_NAMES, Column, Row, Table, score
+from hashzoo.report.table import DIRECTION_NAMES, Column, Row, Table, overlap_of, score
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +28,15 @@ def print_table(table: Table, console: Console) -> None:
         for direction, name in DIRECTION_NAMES.items():
             _print_titled(f"{table.title}, {name}", _rich_table(table, (direction,)), console)
     console.print(table.caption, style="dim", highlight=False, markup=False)
+    print_overlap(table.overlap, console)
     for note in table.notes:
         console.print(f"! {note}", style="yellow", highlight=False, markup=False)
+
+
+def print_overlap(overlap: str, console: Console) -> None:
+    """Print the line below scores in which query rows leak (see `overlap_of`); nothing for all others."""
+    if overlap:
+        console.print(f"! {overlap}", style="bold red", highlight=False, markup=False)
 
 
 def print_intervals(
@@ -59,6 +66,7 @@ def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console)
         name, bits = DIRECTION_NAMES[row["direction"]], str(row["bits"])
         grid.add_row(name, bits, score(row["a"]), score(row["b"]), difference, interval, f"{row['p']:.4f}")
     _print_titled(f"mAP of {a} and {b} on {compared['track']['dataset']}", grid, console)
+    print_overlap(overlap_of(compared["track"]), console)
 
 
 def markdown(table: Table) -> str:
@@ -68,7 +76,8 @@ def markdown(table: Table) -> str:
     for row in (*table.rows, *table.limits):
         cells = [f"**{row.cells[c]}**" if c in row.best else row.cells[c] for c in table.columns()]
         lines.append(_md_line([row.label, *cells, row.seconds]))
-    return "\n".join([*lines, "", table.caption, *(f"\n! {note}" for note in table.notes)]) + "\n"
+    said = [f"\n**! {table.overlap}**"] if table.overlap else []
+    return "\n".join([*lines, "", table.caption, *said, *(f"\n! {note}" for note in table.notes)]) + "\n"
 
 
 def latex(table: Table) -> str:
@@ -88,7 +97,11 @@ def latex(table: Table) -> str:
     ]
     lines += [_latex_line(table, row) for row in table.rows]
     lines += [r"\midrule", *(_latex_line(table, row) for row in table.limits)]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    lines.append(r"\bottomrule")
+    if table.overlap:  # not in a comment: it has to be seen in print
+        said = rf"\footnotesize {table.overlap.translate(_LATEX)}"
+        lines.append(rf"\multicolumn{{{2 * n + 1}}}{{p{{0.9\linewidth}}}}{{{said}}} \\")
+    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
 
 def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:

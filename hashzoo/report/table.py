@@ -28,6 +28,7 @@ class Table:
     """A table and all that must be said with it.
 
     `limits` are the exact random floor and the label-oracle ceiling; `notes` are warnings, one sentence each.
+    `overlap` says how query rows stand in other splits too: it belongs where the table itself is read.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Table:
     rows: tuple[Row, ...]
     limits: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
+    overlap: str = ""
 
     def with_note(self, note: str) -> Table:
         return replace(self, notes=(*self.notes, note))
@@ -81,6 +83,7 @@ def make_table(bench: dict[str, Any], winners: Mapping[Column, frozenset[str]] |
         tuple(rows),
         _limits(results, bits),
         tuple(_notes(results)),
+        overlap_of(track),
     )
 
 
@@ -90,6 +93,11 @@ def label_of(result: dict[str, Any], results: Iterable[dict[str, Any]]) -> str:
     if len({_pair(other) for other in results}) > 1:
         label += f" {_pair(result)}"
     return " ".join([label, *(f"{name}={value}" for name, value in result["settings"].items())])
+
+
+def overlap_of(track: Mapping[str, Any]) -> str:
+    """The line that stands below every score of a track in which query rows leak; "" in all others."""
+    return f"overlap: {track['overlap']}; scores are too high" if track.get("overlap") else ""
 
 
 def _highest(means: Mapping[str, Mapping[Column, list[float]]]) -> dict[Column, frozenset[str]]:
@@ -144,7 +152,7 @@ def _notes(results: list[dict[str, Any]]) -> Iterable[str]:
 def _title(track: dict[str, Any], results: list[dict[str, Any]]) -> str:
     pairs = {_pair(result) for result in results}
     encoders = f", {next(iter(pairs))}" if len(pairs) == 1 else ""
-    return f"mAP on {track['dataset']}{encoders}"
+    return f"mAP on {track['dataset']}{' (overlap)' if track.get('overlap') else ''}{encoders}"
 
 
 def _caption(track: dict[str, Any], seeds: set[int]) -> str:

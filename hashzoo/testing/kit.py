@@ -198,7 +198,7 @@ def subjects(name: str) -> list[Subject]:
 
     A method brings the parts that it names along, as far as they come from the same plugin. An encoder
     that needs an argument is checked with the one that is typed ("timm:resnet18"), and left out otherwise;
-    a data set is checked in the variant that is typed ("emoji/full").
+    a data set is checked in the variant that is typed ("emoji/full"), or with the argument ("table:photos.csv").
     """
     known = zoo.load()
     base, _, argument = name.partition(":")
@@ -236,6 +236,8 @@ def subjects(name: str) -> list[Subject]:
             found += _parts(plugin, [*mine, (kind, offer)], known)
         elif argument or not needs_argument(plugin, kind, offer):
             found.append(Subject(kind, name, plugin, offer, known))
+        elif kind == "dataset":
+            raise HashzooError(f"data set '{base}' needs to know what to read; type: hashzoo plugins check {base}:PATH")
         else:
             raise HashzooError(f"encoder '{base}' needs to know which model; type: hashzoo plugins check {base}:MODEL")
     return found
@@ -251,13 +253,18 @@ def _parts(plugin: Plugin, offers: Iterable[tuple[str, Any]], known: Zoo) -> Ite
 
 
 def needs_argument(plugin: Plugin, kind: str, offer: Any) -> bool:
-    """Whether an encoder cannot be built by its name alone: its first parameter has no default, or "", as timm's."""
-    if kind != "encoder":
+    """Whether an encoder or data set cannot be built by its name alone.
+
+    The first parameter of such an encoder has no default, or "", as timm's; such a data set takes `argument`.
+    """
+    if kind not in ("encoder", "dataset"):
         return False
     try:
         parameters = inspect.signature(zoo.resolve_target(plugin, offer.target)).parameters
     except (HashzooError, TypeError, ValueError):
         return False  # a check says so
+    if kind == "dataset":
+        return "argument" in parameters
     single = (p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))  # nn.Module takes any
     first = next((parameter for parameter in single if parameter.name != "modality"), None)
     return first is not None and first.default in (first.empty, "")
