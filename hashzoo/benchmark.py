@@ -21,6 +21,7 @@ import numpy as np
 from hashzoo import parallel, zoo
 from hashzoo.codes import load_codes, pack
 from hashzoo.data import Dataset
+from hashzoo.data.training import TrainData
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, available_threads, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
@@ -138,7 +139,8 @@ def plan_of(cells: list[Cell], dataset: str, settings: list[str], runs: str, dev
     words |= {"device": device, "threads": threads}
     assignments = parse_assignments(settings, {cell.method: None for cell in cells})
     data = open_dataset(dataset, assignments)
-    return Plan(zoo.load(), data, Track.of(data), Path(runs), cells, assignments, device, threads, words)
+    track = Track.of(data, train_data(assignments))
+    return Plan(zoo.load(), data, track, Path(runs), cells, assignments, device, threads, words)
 
 
 @dataclass
@@ -278,6 +280,14 @@ def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
         raise HashzooError(f"data set '{name}' refuses its settings: {error}") from error
     except Exception as error:
         raise HashzooError(f"data set '{name}' cannot be opened: {one_line(error)}", exit_code=1) from error
+
+
+def train_data(assignments: Iterable[Assignment]) -> TrainData:
+    """What `train_data.*` settings ask for."""
+    try:
+        return TrainData(**plain(resolve("train_data", TrainData, {}, assignments)))
+    except ValueError as error:
+        raise HashzooError(str(error)) from error
 
 
 def dataset_class(name: str, assignments: Iterable[Assignment] = ()) -> tuple[type[Dataset], dict[str, Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hashzoo import zoo
 from hashzoo.codes import Codes
+from hashzoo.data.training import TrainData, Training, in_words
 from hashzoo.errors import HashzooError
 from hashzoo.storage import digest, read_arrays, read_json, write_arrays, write_json
 
@@ -37,13 +38,17 @@ class Track:
     query_labels: np.ndarray
     database_labels: np.ndarray
     protocol: str = PROTOCOL
+    training: dict[str, Any] = field(default_factory=dict)  # how training data were made harder; {}: not at all
     _limits: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Track:
+    def of(cls, dataset: Dataset, train_data: TrainData | None = None) -> Track:
         dataset.check()
+        train_data = train_data or TrainData()
+        seen = Training.of(dataset, train_data)
         splits = dataset.splits
         counts = {name: len(getattr(splits, name)) for name in ("train", "val", "query", "database")}
+        counts["train"] = len(seen.train)
         return cls(
             dataset.name,
             dataset.fingerprint(),
@@ -52,6 +57,7 @@ class Track:
             counts | {"labels": len(dataset.classes)},
             dataset.labels[splits.query],
             dataset.labels[splits.database],
+            training=seen.describe(train_data) if train_data.options() else {},
         )
 
     def describe(self) -> dict[str, Any]:
@@ -63,7 +69,12 @@ class Track:
             "rule": self.rule,
             "protocol": self.protocol,
             "counts": self.counts,
-        }
+        } | ({"training": self.training} if self.training else {})
+
+    @property
+    def train_data(self) -> TrainData:
+        """How training data were made harder."""
+        return TrainData(**self.training.get("settings", {}))
 
     @property
     def id(self) -> str:
@@ -126,6 +137,12 @@ class Track:
                 f"it again",
                 exit_code=1,
             ) from error
+
+
+def title_of(track: Mapping[str, Any]) -> str:
+    """The data set of a described track, and how its training data were made harder: "emoji, label noise .2"."""
+    harder = track.get("training", {}).get("settings", {})
+    return ", ".join(filter(None, (track["dataset"], in_words(harder))))
 
 
 def read_result(path: Path) -> dict[str, Any]:
