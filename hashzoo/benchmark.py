@@ -22,6 +22,7 @@ import numpy as np
 from hashzoo import parallel, zoo
 from hashzoo.codes import load_codes, pack
 from hashzoo.data import Dataset
+from hashzoo.data.training import TrainData
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, available_threads, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
@@ -162,7 +163,7 @@ def plan_of(
         data = dataset
     else:
         data = open_dataset(dataset, assignments)
-    track = Track.of(data, allow_overlap)
+    track = Track.of(data, train_data(assignments), allow_overlap)
     return Plan(zoo.load(), data, track, Path(runs), cells, assignments, device, threads, words)
 
 
@@ -318,6 +319,14 @@ def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
         raise HashzooError(f"data set '{name}' refuses its settings: {error}") from error
     except Exception as error:
         raise HashzooError(f"data set '{name}' cannot be opened: {one_line(error)}", exit_code=1) from error
+
+
+def train_data(assignments: Iterable[Assignment]) -> TrainData:
+    """What `train_data.*` settings ask for."""
+    try:
+        return TrainData(**plain(resolve("train_data", TrainData, {}, assignments)))
+    except ValueError as error:
+        raise HashzooError(str(error)) from error
 
 
 def dataset_class(name: str, assignments: Iterable[Assignment] = ()) -> tuple[type[Dataset], dict[str, Any]]:

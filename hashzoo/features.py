@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hashzoo.data import Dataset
+from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
@@ -44,6 +45,26 @@ class Encoded:
     def trainable_encoder(self) -> Encoder:
         """A copy of the encoder that may be trained, as it was before any training."""
         return copy.deepcopy(self.encoder).requires_grad_(True)
+
+    def inputs_of(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of the inputs of some rows, (n, ...); NO_TEXT stands for the empty text."""
+        return self._with_blanks(self.inputs[rows], rows, self.frozen)
+
+    def features_of(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of the features of some rows, (n, width); NO_TEXT stands for the empty text."""
+        return self._with_blanks(self.features[rows], rows, True)
+
+    def _with_blanks(self, taken: np.ndarray, rows: np.ndarray, features: bool) -> np.ndarray:
+        """Put what the encoder makes of the empty text where it is asked for; zeros, where texts are looked up."""
+        blank = rows == NO_TEXT
+        if not blank.any():
+            return taken
+        if isinstance(self.encoder, Lookup):
+            taken[blank] = 0
+            return taken
+        prepared = self.encoder.prepare("")[None]
+        taken[blank] = (_run(self.encoder, prepared, self.widths) if features else prepared).numpy()
+        return taken
 
     def tower_inputs(self, items: Sequence[Any]) -> Tensor:
         """Raw items, not of the data set, as the tower takes them: (len, ...)."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import Method
-from hashzoo.settings import SECTIONS, Assignment, Value, convert, keywords, plain, resolve
+from hashzoo.settings import SECTIONS, SHARED, Assignment, Value, convert, keywords, plain, resolve
 from hashzoo.storage import canonical_json
 from hashzoo.zoo import Plugin, Zoo, resolve_target
 
@@ -174,7 +174,7 @@ def check_used(assignments: Iterable[Assignment], recipes: Iterable[Recipe]) -> 
     """Refuse an assignment that no method of the bench has a use for."""
     recipes = list(recipes)
     for assignment in assignments:
-        if assignment.method is not None or assignment.section == "dataset":
+        if assignment.method is not None or assignment.section in SHARED:
             continue
         known = {key for recipe in recipes for key in recipe.settings()}
         path = f"{assignment.section}.{assignment.key}"

@@ -13,6 +13,7 @@ runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import random
 import time
@@ -30,6 +31,7 @@ import torch
 from hashzoo import zoo
 from hashzoo.codes import Codes, health, pack, save_codes
 from hashzoo.data import Dataset
+from hashzoo.data.training import SeenRows, Training
 from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError, one_line
@@ -66,17 +68,21 @@ class Workbench:
     _encoded: dict[str, Encoded] = field(default_factory=dict)
     _texts: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    @functools.cached_property
+    def training(self) -> Training:
+        """The training and val rows as trainers, and encoders that are fitted, see them."""
+        return Training.of(self.dataset, self.track.train_data)
+
     def encoder(self, recipe: Recipe, role: str) -> tuple[Encoder, dict[str, Any]]:
         """The encoder of a role and its card; built and fitted once for all cells with the same settings."""
         key = digest([recipe.encoders[role], role, _section(recipe, role)])
         if key not in self._encoders:
             encoder = recipe.encoder(role)
-            item = self.dataset.image if role == "image" else self.dataset.text
             try:
                 if isinstance(encoder, Lookup):
                     encoder.open(self.dataset)
                 else:
-                    encoder.fit(item(int(row)) for row in self.dataset.splits.train)
+                    encoder.fit(self.training.train.items(self.dataset, role))
                 card = {"name": recipe.encoders[role], **encoder.card()}
                 canonical_json(card)
             except HashzooError:
@@ -182,6 +188,7 @@ def train_cell(
         "settings": typed_settings(description),
         "bits": cell.bits,
         "seed": cell.seed,
+        "train_data": bench.track.training.get("settings", {}),
         "plugin": {
             "name": recipe.plugin.name,
             "distribution": recipe.plugin.distribution,
@@ -278,8 +285,11 @@ def state_bytes(towers: Towers) -> bytes:
 def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., None]) -> Job:
     """The job of one cell: training and validation rows, fresh towers, text inputs. Nothing of query or database."""
     encoded = {role: bench.encoded(recipe, role) for role in ROLES}
-    train = bench.dataset.splits.train
-    statistics = {role: torch.from_numpy(encoded[role].features[train[:STATISTICS_ROWS]]).float() for role in ROLES}
+    seen = bench.training
+    statistics = {
+        role: torch.from_numpy(encoded[role].features_of(seen.train.numbers(role)[:STATISTICS_ROWS])).float()
+        for role in ROLES
+    }
 
     def tower(role: str) -> Tower:
         part = encoded[role]
@@ -290,16 +300,15 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         made.standardise(statistics[role])
         return made
 
-    def rows(split: np.ndarray) -> Rows:
-        image, text = (encoded[role].inputs[split] for role in ROLES)
-        return Rows(image, text, bench.dataset.labels[split], bench.device)
+    def rows(split: SeenRows) -> Rows:
+        image, text = (encoded[role].inputs_of(split.numbers(role)) for role in ROLES)
+        return Rows(image, text, split.labels, bench.device)
 
     def text_inputs(strings: Sequence[str]) -> torch.Tensor:
         return bench.text_inputs(recipe, list(strings)).to(bench.device)
 
-    val = bench.dataset.splits.val
     return Job(
-        train=rows(train),
+        train=rows(seen.train),
         bits=cell.bits,
         classes=bench.dataset.classes,
         widths={role: dict(encoded[role].widths) for role in ROLES},
@@ -309,7 +318,7 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         towers=lambda: Towers(tower("image"), tower("text")).to(bench.device),
         text_inputs=None if isinstance(encoded["text"].encoder, Lookup) else text_inputs,
         log=log,
-        val=rows(val) if len(val) else None,
+        val=rows(seen.val) if len(seen.val) else None,
     )
 
 

@@ -3,7 +3,8 @@
 A setting belongs to a section of the recipe: `image` and `text` (encoders), `image_head` and
 `text_head`, `loss`, `trainer`. What a section accepts are the keywords of the constructor behind
 it; there is no second list of options. `soda.trainer.lr=1e-3` sets it for one method alone, and
-settings of the data set, `dataset.size=64`, hold for all methods.
+settings of the data set, `dataset.size=64`, and of what is seen of it in training,
+`train_data.label_noise=0.2`, hold for all methods.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from hashzoo.errors import HashzooError, did_you_mean
 
 SECTIONS = ("image", "text", "image_head", "text_head", "loss", "trainer")
+SHARED = ("dataset", "train_data")  # by all methods, so that they are compared on the same data
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Value:
 
 
 def parse_assignments(
-    texts: Iterable[str], methods: Iterable[str], sections: Iterable[str] = (*SECTIONS, "dataset")
+    texts: Iterable[str], methods: Iterable[str], sections: Iterable[str] = (*SECTIONS, *SHARED)
 ) -> list[Assignment]:
     """Split each "[method.]section.key=value"; a later assignment to the same path wins.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from hashzoo import zoo
 from hashzoo.codes import Codes
+from hashzoo.data.training import TrainData, Training, in_words
 from hashzoo.errors import HashzooError
 from hashzoo.storage import digest, read_arrays, read_json, write_arrays, write_json
 
@@ -38,14 +39,18 @@ class Track:
     database_labels: np.ndarray
     protocol: str = PROTOCOL
     overlap: str = ""  # how query rows stand in other splits too, where that was allowed
+    training: dict[str, Any] = field(default_factory=dict)  # how training data were made harder; {}: not at all
     _limits: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: Dataset, allow_overlap: bool = False) -> Track:
+    def of(cls, dataset: Dataset, train_data: TrainData | None = None, allow_overlap: bool = False) -> Track:
         """The track of a data set in good order; query rows that leak are an error, or noted if allowed."""
         dataset.check(allow_overlap)
+        train_data = train_data or TrainData()
+        seen = Training.of(dataset, train_data)
         splits = dataset.splits
         counts = {name: len(getattr(splits, name)) for name in ("train", "val", "query", "database")}
+        counts["train"] = len(seen.train)
         return cls(
             dataset.name,
             dataset.fingerprint(),
@@ -55,6 +60,7 @@ class Track:
             dataset.labels[splits.query],
             dataset.labels[splits.database],
             overlap="; ".join(dataset.overlaps),
+            training=seen.describe(train_data) if train_data.options() else {},
         )
 
     def describe(self) -> dict[str, Any]:
@@ -67,7 +73,13 @@ class Track:
             "protocol": self.protocol,
             "counts": self.counts,
         }
-        return described | ({"overlap": self.overlap} if self.overlap else {})
+        described |= {"overlap": self.overlap} if self.overlap else {}
+        return described | ({"training": self.training} if self.training else {})
+
+    @property
+    def train_data(self) -> TrainData:
+        """How training data were made harder."""
+        return TrainData(**self.training.get("settings", {}))
 
     @property
     def id(self) -> str:
@@ -130,6 +142,12 @@ class Track:
                 f"it again",
                 exit_code=1,
             ) from error
+
+
+def title_of(track: Mapping[str, Any]) -> str:
+    """The data set of a described track, and how its training data were made harder: "emoji, label noise .2"."""
+    harder = track.get("training", {}).get("settings", {})
+    return ", ".join(filter(None, (track["dataset"], in_words(harder))))
 
 
 def read_result(path: Path) -> dict[str, Any]:

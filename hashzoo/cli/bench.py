@@ -16,7 +16,11 @@ Encoders = Annotated[
     str, typer.Option("--encoders", help="lite, paper, or pairs such as lite0+bow, separated by commas.")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting, such as trainer.lr=1e-3; may be given often.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting, such as trainer.lr=1e-3, dataset.size=64 or train_data.label_noise=0.2; may be given often.",
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that keeps runs.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.report.table import DIRECTION_NAMES, Column, Row, Table, overlap_of, score
+from hashzoo.track import title_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +66,7 @@ def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console)
         difference, interval = f"{row['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"
         name, bits = DIRECTION_NAMES[row["direction"]], str(row["bits"])
         grid.add_row(name, bits, score(row["a"]), score(row["b"]), difference, interval, f"{row['p']:.4f}")
-    _print_titled(f"mAP of {a} and {b} on {compared['track']['dataset']}", grid, console)
+    _print_titled(f"mAP of {a} and {b} on {title_of(compared['track'])}", grid, console)
     print_overlap(overlap_of(compared["track"]), console)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hashzoo.track import title_of
+
 DIRECTION_NAMES = {"i2t": "image to text", "t2i": "text to image"}
 FAILED = "failed"
 Column = tuple[str, int]  # direction and code length
@@ -152,7 +154,7 @@ def _notes(results: list[dict[str, Any]]) -> Iterable[str]:
 def _title(track: dict[str, Any], results: list[dict[str, Any]]) -> str:
     pairs = {_pair(result) for result in results}
     encoders = f", {next(iter(pairs))}" if len(pairs) == 1 else ""
-    return f"mAP on {track['dataset']}{' (overlap)' if track.get('overlap') else ''}{encoders}"
+    return f"mAP on {title_of(track)}{' (overlap)' if track.get('overlap') else ''}{encoders}"
 
 
 def _caption(track: dict[str, Any], seeds: set[int]) -> str:
