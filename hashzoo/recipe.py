@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import Method
+from hashzoo.processors import available_threads
 from hashzoo.settings import SECTIONS, SHARED, Assignment, Value, convert, keywords, plain, resolve
 from hashzoo.storage import canonical_json
 from hashzoo.zoo import Plugin, Zoo, resolve_target
@@ -25,6 +25,8 @@ GIVEN = {
     "text_head": ("widths", "bits"),
     "dataset": ("variant", "argument"),
 }
+# How the features of every encoder are computed and kept, the usual first; settings beside the constructor's keywords.
+EXTRACTION = {"precision": ("float32", "bfloat16"), "stored": ("float32", "float16")}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Section:
 class Recipe:
     """A method, its encoders by role, and a Section for each part that it has.
 
-    `frozen` says for each role whether the encoder stays as it is.
+    `frozen` says for each role whether the encoder stays as it is, `extraction` how its features are computed and
+    kept (see `hashzoo.extraction`).
     """
 
     method: Method
@@ -76,11 +79,13 @@ class Recipe:
     encoders: Mapping[str, str]
     sections: Mapping[str, Section]
     frozen: Mapping[str, Value]
+    extraction: Mapping[str, Mapping[str, Value]]
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Every setting as {"trainer.lr": {"value": ..., "origin": ...}}."""
         values = {f"{name}.{key}": v for name, part in self.sections.items() for key, v in part.settings.items()}
         values |= {f"{role}.frozen": value for role, value in self.frozen.items()}
+        values |= {f"{role}.{key}": value for role, how in self.extraction.items() for key, value in how.items()}
         return {name: {"value": value.value, "origin": value.origin} for name, value in sorted(values.items())}
 
     def plugins(self) -> list[Plugin]:
@@ -118,13 +123,6 @@ class Recipe:
         return encoder
 
 
-def available_threads() -> int:
-    """The processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterable[Assignment]) -> Recipe:
     """Look up everything that a method names, import it, and resolve its settings.
 
@@ -152,11 +150,12 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
         if section in ROLES and ":" in encoders[section]:
             given = (*given, _first_argument(target, encoders[section]))
         known = keywords(target, given)
-        recipe = {key: value for key, value in method.settings.items() if not key.endswith(".frozen")}
+        core = [key for key in ("frozen", *EXTRACTION) if section in ROLES and key not in known]
+        recipe = {key: v for key, v in method.settings.items() if key not in [f"{section}.{name}" for name in core]}
         if section in ROLES and encoders[section] != getattr(method, section):
             # The recipe's settings of an encoder are for the encoder that it names.
             recipe = {key: value for key, value in recipe.items() if not key.startswith(f"{section}.")}
-        usable = [a for a in mine if a.section == section and a.key != "frozen" and (a.method or a.key in known)]
+        usable = [a for a in mine if a.section == section and a.key not in core and (a.method or a.key in known)]
         settings = resolve(section, target, recipe, usable, given)
         _check_storable(section, owner, settings)
         sections[section] = Section(target, owner, settings)
@@ -167,7 +166,11 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
                 f"'{method.name}' makes {role} codes with modules of its own, which take features of a frozen encoder; "
                 f"leave out {role}.frozen=false"
             )
-    return Recipe(method, plugin, dict(encoders), sections, frozen)
+    extraction = {
+        role: {key: _choice(role, key, mine) for key in EXTRACTION if key not in sections[role].settings}
+        for role in ROLES
+    }
+    return Recipe(method, plugin, dict(encoders), sections, frozen, extraction)
 
 
 def check_used(assignments: Iterable[Assignment], recipes: Iterable[Recipe]) -> None:
@@ -251,4 +254,14 @@ def _frozen(role: str, method: Method, assignments: Iterable[Assignment]) -> Val
     for assignment in assignments:
         if (assignment.section, assignment.key) == (role, "frozen"):
             value = Value(convert(assignment.text, bool, assignment.path), "user")
+    return value
+
+
+def _choice(role: str, key: str, assignments: Iterable[Assignment]) -> Value:
+    value = Value(EXTRACTION[key][0], "default")
+    for assignment in assignments:
+        if (assignment.section, assignment.key) == (role, key):
+            if assignment.text not in EXTRACTION[key]:
+                raise HashzooError(f"{assignment.path} is {' or '.join(EXTRACTION[key])}, not '{assignment.text}'")
+            value = Value(assignment.text, "user")
     return value

@@ -29,15 +29,18 @@ import safetensors.torch
 import torch
 
 from hashzoo import zoo
+from hashzoo.arrays import take
 from hashzoo.codes import Codes, health, pack, save_codes
 from hashzoo.data import Dataset
 from hashzoo.data.training import SeenRows, Training
 from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError, one_line
+from hashzoo.extraction import Extraction
 from hashzoo.features import Encoded, encode_modality
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.recipe import ROLES, Cell, Recipe
+from hashzoo.settings import plain
 from hashzoo.storage import (
     StorageError,
     atomic_write,
@@ -51,19 +54,26 @@ from hashzoo.track import Track
 from hashzoo.train import Job, Rows
 
 # The files whose code decides what a run's codes are; an edit to one of them makes other runs.
-CORE_SOURCES = ("model.py", "train.py", "losses.py", "features.py", "run.py", "codes.py", "encoders/*.py")
+CORE_SOURCES = (
+    *("model.py", "train.py", "losses.py", "arrays.py", "extraction.py", "features.py", "run.py", "codes.py"),
+    "encoders/*.py",
+)
 VERSIONS = ("hashzoo", "torch", "timm", "open_clip_torch", "transformers", "numpy", "safetensors")
 STATISTICS_ROWS = 20_000
 
 
 @dataclass
 class Workbench:
-    """What the cells of one bench share: the data set, its encoded modalities, the device, the threads asked for."""
+    """What the cells of one bench share: the data set, its encoded modalities, the device, the threads asked for.
+
+    `batch` is the rows that an encoder takes at once; None is what suits the device.
+    """
 
     dataset: Dataset
     track: Track
     device: torch.device
     threads: int | None
+    batch: int | None = None
     _encoders: dict[str, tuple[Encoder, dict[str, Any]]] = field(default_factory=dict)
     _encoded: dict[str, Encoded] = field(default_factory=dict)
     _texts: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -75,7 +85,8 @@ class Workbench:
 
     def encoder(self, recipe: Recipe, role: str) -> tuple[Encoder, dict[str, Any]]:
         """The encoder of a role and its card; built and fitted once for all cells with the same settings."""
-        key = digest([recipe.encoders[role], role, _section(recipe, role)])
+        how = self.extraction(recipe, role)
+        key = digest([recipe.encoders[role], role, _section(recipe, role), how.card()])
         if key not in self._encoders:
             encoder = recipe.encoder(role)
             try:
@@ -83,7 +94,7 @@ class Workbench:
                     encoder.open(self.dataset)
                 else:
                     encoder.fit(self.training.train.items(self.dataset, role))
-                card = {"name": recipe.encoders[role], **encoder.card()}
+                card = {"name": recipe.encoders[role], **encoder.card(), **how.card()}
                 canonical_json(card)
             except HashzooError:
                 raise
@@ -100,11 +111,18 @@ class Workbench:
         """All rows of one modality as this recipe's tower takes them."""
         outputs = recipe.method.image_outputs if role == "image" else recipe.method.text_outputs
         frozen = recipe.frozen[role].value
-        key = digest([recipe.encoders[role], role, _section(recipe, role), list(outputs), frozen])
+        how = self.extraction(recipe, role)
+        key = digest([recipe.encoders[role], role, _section(recipe, role), list(outputs), frozen, how.card()])
         if key not in self._encoded:
             encoder, card = self.encoder(recipe, role)
-            self._encoded[key] = encode_modality(self.dataset, encoder, card, role, outputs, frozen)
+            encoded = encode_modality(self.dataset, encoder, card, role, outputs, frozen, how)
+            encoded.inputs_of(self.training.train.numbers(role))  # of many rows a file, which all cells share
+            self._encoded[key] = encoded
         return self._encoded[key]
+
+    def extraction(self, recipe: Recipe, role: str) -> Extraction:
+        """How the features of a role are computed and kept."""
+        return Extraction(self.device, self.batch, **plain(recipe.extraction[role]))
 
     def text_inputs(self, recipe: Recipe, strings: list[str]) -> torch.Tensor:
         """Strings as the text tower takes them; encoded once for all cells that ask for the same ones."""
@@ -326,7 +344,7 @@ def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, ro
     """Codes of some rows, in blocks; what a tower gives is checked here, for every method alike."""
     blocks = []
     for start in range(0, len(rows), 8192):
-        values = encode(tower, torch.from_numpy(inputs[rows[start : start + 8192]]))
+        values = encode(tower, torch.from_numpy(take(inputs, rows[start : start + 8192])))
         if values.ndim != 2 or values.shape[1] != cell.bits:
             raise HashzooError(
                 f"the {role} tower of '{cell.method}' gave {tuple(values.shape)[1:]} values a row, not {cell.bits}",
@@ -334,8 +352,8 @@ def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, ro
             )
         if not torch.isfinite(values).all():
             raise HashzooError(f"the {role} tower of '{cell.method}' gave values that are not finite", exit_code=1)
-        blocks.append((values > 0).numpy())
-    return pack(np.concatenate(blocks))
+        blocks.append(pack((values > 0).numpy()).data)
+    return Codes(np.concatenate(blocks), cell.bits)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hashzoo.arrays import take
 from hashzoo.model import Tower, Towers
 
 
@@ -27,7 +28,8 @@ class Rows:
     """The training (or validation) rows of a job, indexed 0..n-1.
 
     `image` and `text` are what the towers take: cached features (n, width) of a frozen encoder, or
-    prepared items (n, ...) of one that is trained along. They may be memory-mapped: take batches.
+    prepared items (n, ...) of one that is trained along. They may be memory-mapped: take batches. Features come
+    as float32, however they are kept.
     """
 
     def __init__(self, image: np.ndarray, text: np.ndarray, labels: np.ndarray, device: torch.device):
@@ -38,13 +40,17 @@ class Rows:
         return len(self.labels)
 
     def image(self, index: Tensor) -> Tensor:
-        return torch.from_numpy(self._image[index.numpy()]).to(self.device)
+        return self._take(self._image, index)
 
     def text(self, index: Tensor) -> Tensor:
-        return torch.from_numpy(self._text[index.numpy()]).to(self.device)
+        return self._take(self._text, index)
 
     def batch(self, index: Tensor) -> Batch:
         return Batch(index, self.image(index), self.text(index), self.labels[index.to(self.device)])
+
+    def _take(self, array: np.ndarray, index: Tensor) -> Tensor:
+        taken = torch.from_numpy(take(array, index.numpy())).to(self.device)
+        return taken.float() if taken.is_floating_point() else taken
 
 
 @dataclass

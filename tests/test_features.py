@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from hashzoo import features
+from hashzoo import arrays, features
 from hashzoo.data.scenes import Scenes
 from hashzoo.encoders.bow import BagOfWords
 from hashzoo.errors import HashzooError
-from hashzoo.features import BATCH, cached_array, encode_modality
+from hashzoo.extraction import CPU_BATCH, Extraction
+from hashzoo.features import encode_modality
 from hashzoo.storage import StorageError, cache_dir, read_json, write_json
 
 CARD = {"name": "tiny", "encoder": "tiny", "gain": 1.0}
@@ -35,8 +38,9 @@ def encoder(tiny):
     return Counting().eval()
 
 
-def encoded(data, encoder, card=CARD, outputs=(), frozen=True):
-    return encode_modality(data, encoder, card, "image", outputs, frozen)
+def encoded(data, encoder, card=CARD, outputs=(), frozen=True, **how):
+    how = Extraction(**how)
+    return encode_modality(data, encoder, {**card, **how.card()}, "image", outputs, frozen, how)
 
 
 def slow(data, encoder):
@@ -63,13 +67,23 @@ def test_features_are_computed_once(data, encoder, capsys):
 
 
 @pytest.mark.parametrize("batch", [1, 64, 65, 130, 131, 1000])
-def test_batches_of_any_size_give_the_same_rows(batch, data, encoder, monkeypatch):
-    monkeypatch.setattr(features, "BATCH", batch)
-    np.testing.assert_allclose(encoded(data, encoder).features, slow(data, encoder), rtol=1e-6)
+def test_batches_of_any_size_give_the_same_rows(batch, data, encoder):
+    np.testing.assert_allclose(encoded(data, encoder, batch=batch).features, slow(data, encoder), rtol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_any_number_of_workers_gives_the_same_bytes(frozen, data, encoder, monkeypatch):
+    found = []
+    for workers in (1, 2, 7):
+        monkeypatch.setenv("HASHZOO_CACHE", f"cache-{workers}")
+        made = encoded(data, encoder, frozen=frozen, workers=workers)
+        found.append((made.features.tobytes(), made.inputs.tobytes()))
+    assert found[0] == found[1] == found[2]
+    assert torch.get_num_threads() == 1
 
 
 def test_the_last_batch_may_be_a_single_row(encoder):
-    data = Scenes(pairs=2 * BATCH + 1, pixels=16, difficulty=0)
+    data = Scenes(pairs=7 * CPU_BATCH + 1, pixels=16, difficulty=0)
     assert len(encoded(data, encoder).features) == len(data)
 
 
@@ -166,27 +180,134 @@ def test_texts(data):
     assert found.tower_inputs(["", "red circle"]).shape == (2, 50)
 
 
-def test_a_picture_that_cannot_be_read_is_no_fault_of_the_disk(data, encoder, monkeypatch):
+def test_rows_that_cannot_be_read_are_named_and_all_others_are_kept(data, encoder, monkeypatch, capsys):
+    broken = {70: OSError("image file is truncated"), 129: HashzooError("pictures/129.jpg is no readable picture")}
+
     def image(row):
-        if row == 70:
-            raise OSError("image file is truncated")
+        if row in broken:
+            raise broken[row]
         return Scenes.image(data, row)
 
     monkeypatch.setattr(data, "image", image)
     data.fingerprint = lambda: "fixed"
     with pytest.raises(
-        HashzooError, match=r"the image of row 70 of scenes cannot be read .image file is truncated"
+        HashzooError,
+        match=r"the image of row 70 of scenes cannot be read .image file is truncated., and 1 more rows like it; what",
     ) as e:
         encoded(data, encoder)
     assert not isinstance(e.value, StorageError)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hashzoo:")]
+    assert told[1] == (
+        "hashzoo: the image of row 129 of scenes cannot be read (pictures/129.jpg is no readable picture)"
+    )
+    assert [name.rpartition(".")[2] for name in cached_files()] == ["journal", "part"]
+
+    before = encoder.prepared
+    broken.clear()
+    np.testing.assert_allclose(encoded(data, encoder).features, slow(data, encoder), rtol=1e-6)
+    slowly = len(data)
+    assert encoder.prepared - before - slowly == CPU_BATCH + len(data) % CPU_BATCH  # the batches with a broken row
+    assert f"going on after {len(data) - CPU_BATCH - 2} images" in capsys.readouterr().err
+    assert [name.rpartition(".")[2] for name in cached_files()] == ["json", "npy"]
+
+
+def test_where_nothing_can_be_read_not_everything_is_tried(encoder, monkeypatch, capsys):
+    data = Scenes(pairs=400, pixels=16, difficulty=0)
+    data.fingerprint = lambda: "fixed"
+    monkeypatch.setattr(data, "image", lambda row: Path(f"{row}.jpg").read_bytes())
+    with pytest.raises(HashzooError, match=r"row 0 of scenes .*No such file.*, and 111 more rows like it"):
+        encoded(data, encoder)
+    assert sum(line.startswith("hashzoo:") for line in capsys.readouterr().err.splitlines()) == 10
     assert cached_files() == []
 
 
-def test_an_interrupted_computation_leaves_nothing(data, encoder):
-    def batches():
-        yield np.zeros((2, 3), np.float32)
-        raise KeyboardInterrupt
+def test_an_extraction_that_was_killed_goes_on(data, encoder, monkeypatch, capsys):
+    whole = np.array(encoded(data, encoder).features)
+    monkeypatch.setenv("HASHZOO_CACHE", "killed")
+    read = Scenes.image
 
-    with pytest.raises(KeyboardInterrupt):
-        cached_array({"rows": 4}, batches, "x", "rows")
-    assert cached_files() == []
+    def image(self, row):
+        if row == 100:
+            raise KeyboardInterrupt
+        return read(self, row)
+
+    fingerprint = data.fingerprint()
+    data.fingerprint = lambda: fingerprint
+    with monkeypatch.context() as patch:
+        patch.setattr(Scenes, "image", image)
+        with pytest.raises(KeyboardInterrupt):
+            encoded(data, encoder, workers=1)
+    (part,) = (cache_dir() / "features").glob("*.part")
+    with open(part, "r+b") as file:  # of what was written before the kill, a page got lost
+        file.seek(200)
+        file.write(b"lost")
+    with open(part.with_suffix(".journal"), "a") as file:
+        file.write('{"start": 11')
+    before = encoder.prepared
+    np.testing.assert_array_equal(encoded(data, encoder, workers=1).features, whole)
+    assert encoder.prepared - before == len(data) - 96 + CPU_BATCH
+    assert f"going on after {96 - CPU_BATCH} images" in capsys.readouterr().err
+
+
+def test_float16_is_stored_when_asked_for_and_said_in_the_card(data, encoder):
+    whole, half = encoded(data, encoder), encoded(data, encoder, stored="float16")
+    assert half.features.dtype == np.float16
+    np.testing.assert_array_equal(half.features, whole.features.astype(np.float16))
+    assert half.key != whole.key
+    found = half.tower_inputs([data.image(3)])
+    assert found.dtype == torch.float32
+    np.testing.assert_array_equal(found[0].numpy(), half.features[3].astype(np.float32))
+
+
+def test_bfloat16_runs_the_network_in_it(data):
+    class Linear(BagOfWords):
+        def __init__(self, dim=24):
+            super().__init__(size=dim)
+            self.layer = torch.nn.Linear(dim, dim)
+
+        def forward(self, x):
+            return self.layer(super().forward(x))
+
+    encoder = Linear().eval()
+    encoder.fit(data.text(int(row)) for row in data.splits.train)
+    exact, reduced = (
+        encode_modality(data, encoder, {"name": how.precision}, "text", how=how).features
+        for how in (Extraction(), Extraction(precision="bfloat16"))
+    )
+    assert reduced.dtype == np.float32
+    assert 1e-4 < np.abs(exact - reduced).max() < 0.1
+
+
+def test_many_rows_of_a_split_lie_in_a_file_of_their_own(data, encoder, monkeypatch):
+    found, split = encoded(data, encoder), data.splits.train
+    in_memory = found.inputs_of(split)
+    assert type(in_memory) is np.ndarray
+    monkeypatch.setattr(features, "LARGE", 1)
+    monkeypatch.setattr(arrays, "LARGE", 1)  # so that pages are let go, too
+    monkeypatch.setattr(features, "COPIED_ROWS", 7)
+    mapped = found.inputs_of(split)
+    np.testing.assert_array_equal(mapped, in_memory)
+    assert mapped.filename != found.features.filename
+    assert mapped.base.size() < len(split) * 48 * 4 + 1000  # the file holds these rows and a header
+    assert not mapped.flags.writeable
+    again = found.inputs_of(split)
+    assert again.filename == mapped.filename
+    np.testing.assert_array_equal(found.inputs_of(data.splits.query), found.features[data.splits.query])
+
+
+def test_a_batch_that_the_gpu_has_no_memory_for_is_halved(monkeypatch):
+    from hashzoo import extraction
+
+    sizes = []
+
+    def network(batch):
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError
+        return batch * 2
+
+    batch = torch.arange(10)
+    torch.testing.assert_close(extraction._on_gpu(network, batch, split=True), batch * 2)
+    assert sizes == [10, 5, 2, 3, 5, 2, 3]
+    with pytest.raises(torch.OutOfMemoryError):
+        extraction._on_gpu(network, batch, split=False)

@@ -18,14 +18,14 @@ NUMERIC = {"torch", "timm", "open_clip", "transformers", "torchvision"}
 HEAVY = NUMERIC | {"numba", "pandas", "scipy"}
 # Nothing downstream is imported upstream: a package imports those before it and itself, at module level or later.
 ORDER = (
-    {"errors", "storage", "progress", "plugin", "settings"},
+    {"errors", "storage", "progress", "plugin", "processors", "settings", "arrays"},
     {"guard", "source"},
     {"admission"},
     {"builtin", "zoo"},
     {"codes", "kernels"},
     {"data"},
     {"encoders"},
-    {"features", "model", "train", "losses"},
+    {"extraction", "features", "model", "train", "losses"},
     {"evaluator"},
     {"search"},
     {"track"},

@@ -105,7 +105,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def image(self, row: int) -> Image:
-        """The picture of a row, as an RGB PIL image of any size."""
+        """The picture of a row, as an RGB PIL image of any size. Several threads call this at once."""
 
     @abstractmethod
     def text(self, row: int) -> str:

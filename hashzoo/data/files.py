@@ -94,8 +94,8 @@ def _rows(found: Exchange, source: Path, folder: Path) -> tuple[Rows, list[str]]
     if found.images.ndim == 2:
         return Rows(classes, found.labels, splits, texts=texts, features=features | {"image": found.images}), notes
     names = _write_pictures(found.images, folder / "pictures")
-    rows = Rows(classes, found.labels, splits, names, folder / "pictures", texts, features)
-    return rows, notes
+    root = folder / "pictures"
+    return Rows(classes, found.labels, splits, names, root, texts=texts, features=features), notes
 
 
 def _splits(found: Exchange) -> Splits:

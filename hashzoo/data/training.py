@@ -131,7 +131,7 @@ class Training:
         for name, count in changed.items():
             if not count:
                 raise HashzooError(
-                    f"train_data.{name}={getattr(wanted, name):.12g} changes nothing of the {len(dataset.splits.train)} "
+                    f"train_data.{name}={getattr(wanted, name):.12g} changes nothing of {len(dataset.splits.train)} "
                     f"training rows of '{dataset.name}'; leave it out, or ask for another value"
                 )
         return cls(seen["train"], seen["val"], changed)

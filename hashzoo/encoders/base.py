@@ -49,6 +49,7 @@ class Encoder(nn.Module):
     loads pretrained weights takes `weights`: "pretrained" (default), a path, or "random".
     An encoder of the kind `timm:NAME` takes what follows the colon as its first argument.
     An encoder that serves both modalities takes `modality`, "image" or "text".
+    Several threads call `forward` at once, and, of images, `prepare`.
 
     Attributes:
         modality: "image" (items are RGB PIL images) or "text" (items are strings).

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from torch import Tensor
 
+from hashzoo.arrays import array_sha256
 from hashzoo.encoders.base import Encoder
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset
@@ -52,7 +52,7 @@ class Given(Lookup):
             )
         features = dataset.features[self.modality]
         self.dim = features.shape[1]
-        self._digest = digest(np.ascontiguousarray(features).tobytes())
+        self._digest = array_sha256(features)
         return features
 
     def card(self) -> dict[str, Any]:

@@ -1,0 +1,276 @@
+"""Large arrays on disk: made block by block, gone on with after a kill, read by rows without filling memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import mmap
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from filelock import FileLock
+
+from hashzoo.errors import HashzooError
+from hashzoo.progress import progress
+from hashzoo.storage import atomic_write, cache_dir, digest, read_json, write_error, write_json
+
+LARGE = 256 * 2**20  # bytes of an array from which on it is not held in memory
+ROWS_AT_ONCE = 1024  # each may bring 64 kB of its file into the process
+
+# For the rows that are missing, in ranges: their values, in any order. What is left out is made by a later call.
+Make = Callable[[Sequence[range]], Generator[tuple[range, np.ndarray], None, None]]
+
+
+def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`array[rows]`. Of a large mapped file nothing stays in the process: only the system's file cache keeps it."""
+    mapped = array.base
+    if array.nbytes < LARGE or not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+        return array[rows]
+    taken = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        stop = start + ROWS_AT_ONCE
+        taken[start:stop] = array[rows[start:stop]]
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return taken
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hex; remembered in the cache while the file's place, size and time stay what they are."""
+    path = Path(path).resolve()
+    status = path.stat()
+    identity = [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+    note = cache_dir() / "digests" / f"{digest(str(path))[:24]}.json"
+    with contextlib.suppress(HashzooError, KeyError, TypeError):
+        known = read_json(note)
+        if known["identity"] == identity:
+            return known["sha256"]
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    with contextlib.suppress(HashzooError):  # a cache that cannot be written costs time, not the result
+        write_json(note, {"identity": identity, "sha256": sha256})
+    return sha256
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """A digest of type, shape and content, taken block by block; of a mapped file by that of the file."""
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.filename is not None:
+        return digest([array.dtype.str, list(array.shape), file_sha256(Path(array.filename))])
+    content = hashlib.sha256(digest([array.dtype.str, list(array.shape)]).encode())
+    for start in range(0, len(array), 16 * ROWS_AT_ONCE):
+        content.update(np.ascontiguousarray(array[start : start + 16 * ROWS_AT_ONCE]).data)
+    return content.hexdigest()
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """An array as a .npy file, whole or not at all; block by block, so that a mapped one needs no memory."""
+    with atomic_write(path) as file:
+        _write_header(file, array.shape, array.dtype)
+        for start in range(0, len(array), ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + ROWS_AT_ONCE, len(array)))
+            file.write(np.ascontiguousarray(take(array, rows)).data)
+
+
+def cached_array(preimage: dict[str, Any], block: int, make: Make, description: str, unit: str) -> np.ndarray:
+    """The array that belongs to `preimage`, memory-mapped; made and stored when it is not there.
+
+    Blocks that are finished are kept when the making ends early: the next call goes on with those that are missing.
+    Of several processes that want the same array one makes it, and the others wait. A file that does not match the
+    digest stored beside it is said to be damaged and made again.
+
+    Args:
+        preimage: everything that can change the content; "rows" is their number.
+        block: rows that are made together.
+        make: gives the values of the ranges that it is asked for.
+        description, unit: for the progress, such as "lite0 features of emoji" and "images".
+    """
+    key = digest(preimage)[:24]
+    path = cache_dir() / "features" / f"{key}.npy"
+    found = _stored(path)
+    if found is not None:
+        return found
+    if not path.with_suffix(".json").exists():
+        _say_what_changed(path.parent, preimage)
+    with _alone(key):
+        # Another process may have made it meanwhile; that it is damaged has been said.
+        found = _stored(path, quiet=True)
+        if found is None:
+            _make(path, preimage, block, make, description, unit)
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+def _stored(path: Path, quiet: bool = False) -> np.ndarray | None:
+    sidecar = path.with_suffix(".json")
+    if not sidecar.exists():
+        return None
+    try:
+        about = read_json(sidecar)
+        if path.stat().st_size != about["size"]:
+            raise ValueError(f"it has {path.stat().st_size} bytes instead of {about['size']}")
+        if file_sha256(path) != about["sha256"]:
+            raise ValueError("its content does not match its digest")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (HashzooError, ValueError, OSError, KeyError, TypeError) as error:
+        if not quiet:
+            print(f"hashzoo: {path} is damaged ({error}); computing it again", file=sys.stderr)
+        return None
+
+
+@contextlib.contextmanager
+def _alone(key: str) -> Iterator[None]:
+    """One process at a time; the lock of a killed process is gone with it."""
+    lock = FileLock(cache_dir() / "locks" / f"{key}.lock")
+    try:
+        (cache_dir() / "locks").mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise write_error(cache_dir() / "locks" / f"{key}.lock", error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(path: Path, preimage: dict[str, Any], block: int, make: Make, description: str, unit: str) -> None:
+    total = preimage["rows"]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _Unfinished(path, total) as unfinished, progress(description, total, unit) as advance:
+            missing = unfinished.missing(block)
+            kept = total - sum(len(rows) for rows in missing)
+            if kept:
+                print(f"{description}: going on after {kept:,} {unit} that are there already", file=sys.stderr)
+            advance(kept)
+            with contextlib.closing(make(missing)) as made:
+                for rows, values in made:
+                    unfinished.write(rows, values)
+                    advance(len(rows))
+            assert not unfinished.missing(block), "whoever leaves rows out raises an error"
+        os.replace(unfinished.path, path)
+        unfinished.journal.unlink()
+        write_json(
+            path.with_suffix(".json"),
+            {"preimage": preimage, "size": path.stat().st_size, "sha256": file_sha256(path)},
+        )
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+class _Unfinished:
+    """A .npy file of full size that is filled in any order, and a journal of the rows that are in it.
+
+    Args:
+        path: of the file that it is going to be.
+        total: number of rows.
+    """
+
+    def __init__(self, path: Path, total: int):
+        self.path, self.journal = path.with_suffix(".part"), path.with_suffix(".journal")
+        self._total = total
+        self._there = np.zeros(total, dtype=np.bool_)
+        self._data: IO[bytes] | None = None
+
+    def __enter__(self) -> _Unfinished:
+        try:
+            self._recover()
+        except (OSError, ValueError, KeyError, TypeError):
+            self._there[:] = False
+        if not self._there.any():
+            self.journal.unlink(missing_ok=True)
+        self._lines = open(self.journal, "a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in (self._data, self._lines):
+            if file is not None:
+                if error[0] is None:
+                    file.flush()
+                    os.fsync(file.fileno())
+                file.close()
+        if not self._there.any():
+            self.path.unlink(missing_ok=True)
+            self.journal.unlink(missing_ok=True)
+
+    def missing(self, block: int) -> list[range]:
+        """The rows that are not there, in ranges of at most `block` that lie where they lie for every caller."""
+        ranges = (range(start, min(start + block, self._total)) for start in range(0, self._total, block))
+        return [rows for rows in ranges if not self._there[rows.start : rows.stop].all()]
+
+    def write(self, rows: range, values: np.ndarray) -> None:
+        """Put rows in their place: first their values, then the line that says that they are there."""
+        values = np.ascontiguousarray(values)
+        if self._data is None:
+            self._open(values)
+        assert self._data is not None
+        assert (len(rows), values.nbytes) == (len(values), len(rows) * self._row_bytes), "all rows are of one kind"
+        self._data.seek(self._offset + rows.start * self._row_bytes)
+        self._data.write(values.data)
+        self._data.flush()
+        line = {"start": rows.start, "stop": rows.stop, "sha256": hashlib.sha256(values.data).hexdigest()}
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        self._there[rows.start : rows.stop] = True
+
+    def _open(self, values: np.ndarray) -> None:
+        self._row_bytes = values.nbytes // len(values)
+        if self._there.any():
+            self._data = open(self.path, "r+b")  # noqa: SIM115 - closed in __exit__
+            return
+        self._data = open(self.path, "wb")  # noqa: SIM115 - closed in __exit__
+        _write_header(self._data, (self._total, *values.shape[1:]), values.dtype)
+        self._offset = self._data.tell()
+        self._data.truncate(self._offset + self._total * self._row_bytes)
+
+    def _recover(self) -> None:
+        """Read the journal of an earlier attempt; what does not match its digest counts as missing."""
+        array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        if len(array) != self._total:
+            raise ValueError("another number of rows")
+        self._offset = array.offset
+        with open(self.journal, encoding="utf-8") as lines:
+            for line in lines:
+                if not line.endswith("\n"):
+                    break  # cut off by the kill
+                about = json.loads(line)
+                rows = slice(about["start"], about["stop"])
+                content = np.ascontiguousarray(array[rows]).data
+                if hashlib.sha256(content).hexdigest() == about["sha256"]:
+                    self._there[rows] = True
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(file, header)
+
+
+def _say_what_changed(folder: Path, preimage: dict[str, Any]) -> None:
+    """When a cached array differs from the wanted one in a single field, name the field."""
+    wanted = _flat(preimage)
+    for sidecar in sorted(folder.glob("*.json")):
+        try:
+            stored = _flat(read_json(sidecar)["preimage"])
+        except (HashzooError, KeyError, TypeError, AttributeError):
+            continue
+        different = [name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name)]
+        if len(different) == 1:
+            name = different[0]
+            print(
+                f"hashzoo: cached features differ in {name} ({stored.get(name)} there, {wanted.get(name)} here)",
+                file=sys.stderr,
+            )
+            return
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        name: leaf
+        for key, inner in value.items()
+        for name, leaf in _flat(inner, f"{prefix}.{key}" if prefix else key).items()
+    }
