@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import open_clip
@@ -115,13 +116,10 @@ def test_a_cached_repository_is_found_by_its_name_without_a_hub(timm_folder, hub
 
 
 def test_a_repository_that_the_hub_does_not_know_is_said(hub, monkeypatch):
-    import httpx2
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    request = httpx2.Request("GET", "http://127.0.0.1:9")
-
     def unknown(_name):
-        raise RepositoryNotFoundError("404", response=httpx2.Response(404, request=request))
+        raise RepositoryNotFoundError("404", response=Mock(headers={}))
 
     monkeypatch.setattr("hashzoo.encoders.timm.load_model_config_from_hf", unknown)
     with pytest.raises(MissingWeights, match="the hub has no public repository of that name"):
@@ -307,6 +305,7 @@ def tiny_name(tmp_path, monkeypatch):
     return "hashzoo-named"
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
 def test_the_archive_of_openai_is_read_without_its_program(tiny_name, clip_folder, clip_model, tmp_path):
     torch.jit.script(copy.deepcopy(clip_model).half()).save(str(tmp_path / "archive.pt"))
     for modality, items in (("image", pictures()), ("text", TEXTS)):
