@@ -19,7 +19,7 @@ def hashzoo_datasets() -> list[Part]:
         Part(
             "mirflickr25k",
             "hashzoo.data.mirflickr25k:Mirflickr25k",
-            "MIRFLICKR-25K photographs and tags, 24 labels: /dcmh, /ucch, /mith, /dchmt",
+            "MIRFLICKR-25K photographs and tags, 24 labels: /dcmh, /torchcmh, /ucch, /mith, /dchmt",
         ),
         Part(
             "nuswide",

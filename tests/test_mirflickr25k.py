@@ -25,7 +25,15 @@ TAGGED = [n for n in LABELLED if n % 4 and n % 5]
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shrink(monkeypatch, PROTOCOLS, dcmh=len(TAGGED), ucch=len(TAGGED), mith=len(TAGGED), dchmt=len(LABELLED))
+    shrink(
+        monkeypatch,
+        PROTOCOLS,
+        dcmh=len(TAGGED),
+        torchcmh=len(TAGGED),
+        ucch=len(TAGGED),
+        mith=len(TAGGED),
+        dchmt=len(LABELLED),
+    )
     folder = tmp_path / "mirflickr25k"
     mirflickr(folder)
     return folder
@@ -69,6 +77,7 @@ def test_published_counts_are_those_of_the_papers():
     counts = {variant: tuple(protocol.counts().values()) for variant, protocol in PROTOCOLS.items()}
     assert counts == {
         "dcmh": (20_015, 10_000, 2_000, 18_015, 24),
+        "torchcmh": (20_015, 10_000, 2_000, 18_015, 24),
         "ucch": (20_015, 5_000, 2_000, 18_015, 24),
         "mith": (20_015, 10_000, 2_000, 18_015, 24),
         "dchmt": (24_581, 10_000, 5_000, 19_581, 24),
@@ -82,7 +91,7 @@ def test_published_counts_are_those_of_the_papers():
     ]
 
 
-@pytest.mark.parametrize("variant", ["dcmh", "ucch", "mith", "dchmt"])
+@pytest.mark.parametrize("variant", ["dcmh", "torchcmh", "ucch", "mith", "dchmt"])
 def test_every_protocol_is_in_order_by_its_own_numbers(variant, source, command):
     name = f"mirflickr25k/{variant}"
     command("datasets", "prepare", name, "--from", source)

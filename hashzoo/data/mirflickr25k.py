@@ -33,10 +33,13 @@ DCMH = Protocol(
     train=10_000,
     seed=None,
     rows="pictures with a label and a tag that occurs in at least 20 pictures, by number; texts are those tags",
-    origin="Jiang and Li (DCMH, CVPR 2017), rows as in the file of the authors",
+    origin="Jiang and Li (DCMH, CVPR 2017), as their TensorFlow code takes the rows of their file",
 )
 PROTOCOLS = {
     "dcmh": DCMH,
+    "torchcmh": replace(
+        DCMH, seed=6, origin="the permutation of torchcmh (Wang et al., SCAHN, 2020) on the rows of the file of DCMH"
+    ),
     "ucch": replace(
         DCMH,
         train=5_000,
