@@ -32,8 +32,9 @@ from hashzoo import zoo
 from hashzoo.codes import Codes, health, pack, save_codes
 from hashzoo.data import Dataset
 from hashzoo.data.training import SeenRows, Training
-from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.base import Encoder, state_digest
 from hashzoo.encoders.lookup import Lookup
+from hashzoo.encoders.trained import check_trained
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.features import Encoded, encode_modality
 from hashzoo.model import Tower, Towers, encode
@@ -77,6 +78,9 @@ class Workbench:
         """The encoder of a role and its card; built and fitted once for all cells with the same settings."""
         key = digest([recipe.encoders[role], role, _section(recipe, role)])
         if key not in self._encoders:
+            weights, trained = recipe.trained(role)
+            if trained:
+                check_trained(weights, trained, recipe.encoders[role], _section(recipe, role), self.track.describe())
             encoder = recipe.encoder(role)
             try:
                 if isinstance(encoder, Lookup):
@@ -84,6 +88,8 @@ class Workbench:
                 else:
                     encoder.fit(self.training.train.items(self.dataset, role))
                 card = {"name": recipe.encoders[role], **encoder.card()}
+                if trained:
+                    card |= {"weights": state_digest(encoder), "trained": trained}
                 canonical_json(card)
             except HashzooError:
                 raise
@@ -117,14 +123,7 @@ class Workbench:
 
 def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Everything that can change the codes of a run: the preimage of its key, and what run.json holds."""
-    plugins = {
-        plugin.name: {
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "digest": core_digest() if plugin.name == "hashzoo" else plugin.source_digest(),
-        }
-        for plugin in (zoo.load().plugins[0], *recipe.plugins())
-    }
+    plugins = {plugin.name: plugin_card(plugin) for plugin in (zoo.load().plugins[0], *recipe.plugins())}
     return {
         "schema": 1,
         "track": bench.track.describe(),
@@ -141,8 +140,22 @@ def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
         "plugins": plugins,
         "device": device_name(bench.device),
         "threads": recipe.threads(bench.threads),
-        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+        "versions": versions(),
     }
+
+
+def plugin_card(plugin: zoo.Plugin) -> dict[str, str]:
+    """Distribution, version and source digest of a plugin, or of the core."""
+    return {
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "digest": core_digest() if plugin.name == "hashzoo" else plugin.source_digest(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that can change a number."""
+    return {name: version for name in VERSIONS if (version := _version(name))}
 
 
 def key_of(description: dict[str, Any]) -> str:

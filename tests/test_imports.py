@@ -32,6 +32,7 @@ ORDER = (
     {"recipe"},
     {"run"},
     {"benchmark", "parallel"},
+    {"pretrain"},
     {"report", "doctor"},
     {"cli"},
     {"pytest_plugin"},
