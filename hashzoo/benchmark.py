@@ -30,6 +30,8 @@ from hashzoo.storage import digest, write_arrays, write_json
 from hashzoo.track import Track, evaluator_digest, read_result
 
 if TYPE_CHECKING:
+    import torch
+
     from hashzoo.run import Workbench
 
 FLOOR_METHOD = "random"
@@ -103,8 +105,7 @@ def bench(
     for method in methods:
         known.find("method", method)
     methods = [*methods, *([] if FLOOR_METHOD in methods else [FLOOR_METHOD])]
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise HashzooError(f"the device is auto, cpu, cuda or cuda:N, not '{device}'")
+    check_device(device)
     if isinstance(dataset, Dataset) and jobs not in (None, 1):
         raise HashzooError(
             f"worker processes cannot be given the data set '{dataset.name}' as an object; "
@@ -259,15 +260,10 @@ class Plan:
 
         The first thing is written here, when nothing asked for can be refused any more.
         """
-        import torch
-
         from hashzoo.encoders.base import MissingWeights
         from hashzoo.run import Workbench
 
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        if name.startswith("cuda") and not torch.cuda.is_available():
-            raise HashzooError(f"device {name} was asked for, but torch sees no GPU; leave --device out, or type cpu")
-        workbench = Workbench(self.dataset, self.track, torch.device(name), self.threads)
+        workbench = Workbench(self.dataset, self.track, pick_device(self.device), self.threads)
         missing: dict[str, MissingWeights] = {}
         for recipe in self._recipes.values():
             for role in ROLES:
@@ -295,6 +291,22 @@ class Plan:
             return result | {"reused": True, "run": str(folder)}
         except HashzooError:
             return None  # a damaged result is no result: the cell is trained again
+
+
+def check_device(name: str) -> None:
+    """Raise unless `name` is "auto", "cpu", "cuda" or "cuda:N"."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise HashzooError(f"the device is auto, cpu, cuda or cuda:N, not '{name}'")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU where torch sees one."""
+    import torch
+
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if chosen.startswith("cuda") and not torch.cuda.is_available():
+        raise HashzooError(f"device {chosen} was asked for, but torch sees no GPU; leave --device out, or type cpu")
+    return torch.device(chosen)
 
 
 def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hashzoo.errors import HashzooError, did_you_mean, one_line
@@ -106,8 +106,14 @@ class Recipe:
         return 1 if all(value.value for value in self.frozen.values()) else available_threads()
 
     def encoder(self, role: str) -> Any:
-        """The encoder of a role, constructed; what follows the colon of its name is the first argument."""
+        """The encoder of a role, constructed; what follows the colon of its name is the first argument.
+
+        Weights that `hashzoo pretrain` made are loaded here, into an untrained one: no encoder need know of them.
+        """
         section = self.sections[role]
+        weights, trained = self.trained(role)
+        if trained:
+            section = replace(section, settings={**section.settings, "weights": Value("random", "method")})
         _, _, argument = self.encoders[role].partition(":")
         given = {"modality": role} if "modality" in inspect.signature(section.target).parameters else {}
         encoder = section.build(*([argument] if argument else []), **given)
@@ -120,7 +126,18 @@ class Recipe:
             )
         if modality != role:
             raise HashzooError(f"'{self.encoders[role]}' encodes {modality}s, not {role}s; write IMAGE+TEXT")
+        if trained:
+            from hashzoo.encoders.trained import load_trained
+
+            load_trained(encoder, weights)
         return encoder
+
+    def trained(self, role: str) -> tuple[str, dict[str, Any] | None]:
+        """The setting `weights` of an encoder, and the card of the file where `hashzoo pretrain` made it."""
+        from hashzoo.encoders.trained import card_of
+
+        weights = self.sections[role].settings.get("weights")
+        return ("", None) if weights is None else (str(weights.value), card_of(weights.value))
 
 
 def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterable[Assignment]) -> Recipe:

@@ -33,8 +33,9 @@ from hashzoo.arrays import take
 from hashzoo.codes import Codes, health, pack, save_codes
 from hashzoo.data import Dataset
 from hashzoo.data.training import SeenRows, Training
-from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.base import Encoder, state_digest
 from hashzoo.encoders.lookup import Lookup
+from hashzoo.encoders.trained import check_trained
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.extraction import Extraction
 from hashzoo.features import Encoded, encode_modality
@@ -88,6 +89,9 @@ class Workbench:
         how = self.extraction(recipe, role)
         key = digest([recipe.encoders[role], role, _section(recipe, role), how.card()])
         if key not in self._encoders:
+            weights, trained = recipe.trained(role)
+            if trained:
+                check_trained(weights, trained, recipe.encoders[role], _section(recipe, role), self.track.describe())
             encoder = recipe.encoder(role)
             try:
                 if isinstance(encoder, Lookup):
@@ -95,6 +99,8 @@ class Workbench:
                 else:
                     encoder.fit(self.training.train.items(self.dataset, role))
                 card = {"name": recipe.encoders[role], **encoder.card(), **how.card()}
+                if trained:
+                    card |= {"weights": state_digest(encoder), "trained": trained}
                 canonical_json(card)
             except HashzooError:
                 raise
@@ -135,14 +141,7 @@ class Workbench:
 
 def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Everything that can change the codes of a run: the preimage of its key, and what run.json holds."""
-    plugins = {
-        plugin.name: {
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "digest": core_digest() if plugin.name == "hashzoo" else plugin.source_digest(),
-        }
-        for plugin in (zoo.load().plugins[0], *recipe.plugins())
-    }
+    plugins = {plugin.name: plugin_card(plugin) for plugin in (zoo.load().plugins[0], *recipe.plugins())}
     return {
         "schema": 1,
         "track": bench.track.describe(),
@@ -159,8 +158,22 @@ def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
         "plugins": plugins,
         "device": device_name(bench.device),
         "threads": recipe.threads(bench.threads),
-        "versions": {name: version for name in VERSIONS if (version := _version(name))},
+        "versions": versions(),
     }
+
+
+def plugin_card(plugin: zoo.Plugin) -> dict[str, str]:
+    """Distribution, version and source digest of a plugin, or of the core."""
+    return {
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "digest": core_digest() if plugin.name == "hashzoo" else plugin.source_digest(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that can change a number."""
+    return {name: version for name in VERSIONS if (version := _version(name))}
 
 
 def key_of(description: dict[str, Any]) -> str:

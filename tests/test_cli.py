@@ -41,7 +41,7 @@ def process(*arguments: str, code: str = "from hashzoo.cli import main; main()",
     "verb",
     [
         (),
-        *((v,) for v in ("bench", "train", "eval", "report", "plugins", "datasets", "doctor")),
+        *((v,) for v in ("bench", "train", "pretrain", "eval", "report", "plugins", "datasets", "doctor")),
         *(("plugins", v) for v in ("list", "show")),
         *(("datasets", v) for v in ("list", "show", "prepare", "verify")),
     ],

@@ -32,6 +32,7 @@ ORDER = (
     {"recipe"},
     {"run"},
     {"benchmark", "parallel"},
+    {"pretrain"},
     {"report", "doctor", "scaffold"},
     {"cli"},
     {"pytest_plugin"},

@@ -168,8 +168,8 @@ def test_the_seed_decides(data):
         ("label_nois=0.1", "TrainData has no setting 'train_data.label_nois'; did you mean label_noise?"),
         ("size=300", "train_data.size=300 is more than 'rows' has: 200 training rows"),
         ("size=0.004", "train_data.size=0.004 leaves 1 of 200 training rows; ask for 2 at least"),
-        ("size=200", "train_data.size=200 changes nothing of 200 training rows of 'rows'; leave it out"),
-        ("exchanged_texts=0.005", "train_data.exchanged_texts=0.005 changes nothing of 200 training rows"),
+        ("size=200", "train_data.size=200 changes nothing of the 200 training rows of 'rows'; leave it out"),
+        ("exchanged_texts=0.005", "train_data.exchanged_texts=0.005 changes nothing of the 200 training rows"),
         ("kept_labels=0.9999", "train_data.kept_labels=0.9999 changes nothing"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from hashzoo.cli import bench, datasets, doctor, evaluation, plugins, report
+from hashzoo.cli import bench, datasets, doctor, evaluation, plugins, pretrain, report
 from hashzoo.errors import HashzooError
 
 INTERRUPTED = 130  # the exit code of a program that SIGINT ended
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("bench")(bench.bench)
 app.command("train")(bench.train)
+app.command("pretrain")(pretrain.pretrain)
 app.command("eval")(evaluation.evaluate)
 app.command("report")(report.report)
 app.add_typer(plugins.app, name="plugins")

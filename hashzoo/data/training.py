@@ -131,8 +131,8 @@ class Training:
         for name, count in changed.items():
             if not count:
                 raise HashzooError(
-                    f"train_data.{name}={getattr(wanted, name):.12g} changes nothing of {len(dataset.splits.train)} "
-                    f"training rows of '{dataset.name}'; leave it out, or ask for another value"
+                    f"train_data.{name}={getattr(wanted, name):.12g} changes nothing of the "
+                    f"{len(dataset.splits.train)} training rows of '{dataset.name}'; leave it out or change it"
                 )
         return cls(seen["train"], seen["val"], changed)
 
