@@ -32,6 +32,7 @@ ORDER = (
     {"recipe"},
     {"run"},
     {"benchmark", "parallel"},
+    {"export"},
     {"report", "doctor"},
     {"cli"},
     {"pytest_plugin"},

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import console, print_json, whole_numbers, words
 
 Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji, emoji/full, scenes.")]
@@ -27,6 +28,9 @@ Threads = Annotated[
 Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Cells trained side by side; as many as there are processors.")
 ]
+BatchSize = Annotated[
+    str, typer.Option("--batch-size", help="Rows that an encoder takes at once; auto is what suits the device.")
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
@@ -42,6 +46,7 @@ def bench(
     device: Device = "auto",
     threads: Threads = None,
     jobs: Jobs = None,
+    batch_size: BatchSize = "auto",
     fresh: Fresh = False,
     json: Json = False,
 ) -> None:
@@ -60,6 +65,7 @@ def bench(
         device=device,
         threads=threads,
         jobs=jobs,
+        batch_size=read_batch_size(batch_size),
         fresh=fresh,
     )
     _show(result, json)
@@ -75,6 +81,7 @@ def train(
     runs: Runs = Path("runs"),
     device: Device = "auto",
     threads: Threads = None,
+    batch_size: BatchSize = "auto",
     fresh: Fresh = False,
     json: Json = False,
 ) -> None:
@@ -89,6 +96,7 @@ def train(
         runs=runs,
         device=device,
         threads=threads,
+        batch_size=read_batch_size(batch_size),
         fresh=fresh,
     )
     _show(result, json)
