@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FLOOR_METHOD = "random"
 MAX_BITS = 4096
 MAX_THREADS = 1024
+MAX_BATCH = 65_536
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def bench(
     jobs: int | None = 1,
     fresh: bool = False,
     allow_overlap: bool = False,
+    batch_size: int | None = None,
     watch: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Train and compare methods on one data set. Finished runs are reused; the random floor is always added.
@@ -83,6 +85,7 @@ def bench(
         jobs: cells that are trained side by side, each in a process of its own; None is what suits the machine.
         fresh: train again what is finished.
         allow_overlap: score although query rows stand in other splits too; every table says so.
+        batch_size: rows that an encoder takes at once where features are computed; None is what suits the device.
         watch: is told how far the bench is.
 
     Returns:
@@ -102,6 +105,7 @@ def bench(
     for name, count in (("threads", threads), ("jobs", jobs)):
         if count is not None and not _whole(count, 1, MAX_THREADS):
             raise HashzooError(f"{name} are a whole number from 1 to {MAX_THREADS}, not {count!r}")
+    check_batch_size(batch_size)
     for method in methods:
         known.find("method", method)
     methods = [*methods, *([] if FLOOR_METHOD in methods else [FLOOR_METHOD])]
@@ -113,7 +117,16 @@ def bench(
         )
     specs = parse_encoders(encoders, known)
     cells = [Cell(method, spec, n, seed) for spec in specs for method in methods for n in bits for seed in seeds]
-    plan = plan_of(cells, dataset, list(settings), os.fspath(runs), device, threads, allow_overlap)
+    plan = plan_of(
+        cells,
+        dataset,
+        list(settings),
+        os.fspath(runs),
+        device,
+        threads,
+        batch_size=batch_size,
+        allow_overlap=allow_overlap,
+    )
     track = plan.track
     results: dict[Cell, dict[str, Any]] = {}
 
@@ -151,11 +164,12 @@ def plan_of(
     runs: str,
     device: str,
     threads: int | None,
+    batch_size: int | None = None,
     allow_overlap: bool = False,
 ) -> Plan:
     """The plan of a bench; from plain words, so that a worker process can make it again, or for a Dataset."""
     words: dict[str, Any] = {"cells": cells, "dataset": dataset, "settings": settings, "runs": runs}
-    words |= {"device": device, "threads": threads, "allow_overlap": allow_overlap}
+    words |= {"device": device, "threads": threads, "batch_size": batch_size, "allow_overlap": allow_overlap}
     assignments = parse_assignments(settings, {cell.method: None for cell in cells})
     if isinstance(dataset, Dataset):
         typed = next((assignment for assignment in assignments if assignment.section == "dataset"), None)
@@ -165,7 +179,7 @@ def plan_of(
     else:
         data = open_dataset(dataset, assignments)
     track = Track.of(data, train_data(assignments), allow_overlap)
-    return Plan(zoo.load(), data, track, Path(runs), cells, assignments, device, threads, words)
+    return Plan(zoo.load(), data, track, Path(runs), cells, assignments, device, threads, batch_size, words)
 
 
 @dataclass
@@ -180,6 +194,7 @@ class Plan:
     assignments: list[Assignment]
     device: str
     threads: int | None
+    batch_size: int | None
     words: dict[str, Any]
 
     def finished(self, cell: Cell) -> dict[str, Any] | None:
@@ -235,7 +250,11 @@ class Plan:
             if assignment.method in (None, cell.method)
         ]
         return digest(
-            [self.track.describe(), asdict(cell), typed, self.device, self.threads, _sources(self.zoo), _environment()]
+            [
+                *(self.track.describe(), asdict(cell), typed, self.device, self.threads),
+                *(_sources(self.zoo), _environment()),
+                *(_file_identity(name.partition(":")[2]) for name in cell.encoders.split("+")),
+            ]
         )
 
     @functools.cached_property
@@ -263,7 +282,7 @@ class Plan:
         from hashzoo.encoders.base import MissingWeights
         from hashzoo.run import Workbench
 
-        workbench = Workbench(self.dataset, self.track, pick_device(self.device), self.threads)
+        workbench = Workbench(self.dataset, self.track, find_device(self.device), self.threads, self.batch_size)
         missing: dict[str, MissingWeights] = {}
         for recipe in self._recipes.values():
             for role in ROLES:
@@ -293,20 +312,26 @@ class Plan:
             return None  # a damaged result is no result: the cell is trained again
 
 
-def check_device(name: str) -> None:
-    """Raise unless `name` is "auto", "cpu", "cuda" or "cuda:N"."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise HashzooError(f"the device is auto, cpu, cuda or cuda:N, not '{name}'")
+def check_batch_size(batch_size: int | None) -> None:
+    """Raise unless it is a number of rows, or None."""
+    if batch_size is not None and not _whole(batch_size, 1, MAX_BATCH):
+        raise HashzooError(f"the batch size is auto or a whole number from 1 to {MAX_BATCH}, not {batch_size!r}")
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where torch sees one."""
+def check_device(device: str) -> None:
+    """Raise unless a device is written as users write it."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise HashzooError(f"the device is auto, cpu, cuda or cuda:N, not '{device}'")
+
+
+def find_device(device: str) -> torch.device:
+    """The device that "auto", "cpu", "cuda" or "cuda:N" means on this machine."""
     import torch
 
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    if chosen.startswith("cuda") and not torch.cuda.is_available():
-        raise HashzooError(f"device {chosen} was asked for, but torch sees no GPU; leave --device out, or type cpu")
-    return torch.device(chosen)
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise HashzooError(f"device {name} was asked for, but torch sees no GPU; leave --device out, or type cpu")
+    return torch.device(name)
 
 
 def open_dataset(name: str, assignments: Iterable[Assignment] = ()) -> Dataset:
@@ -391,10 +416,14 @@ def _environment() -> str:
     return digest(sorted({f"{fields['Name']}=={fields['Version']}" for fields in about}))
 
 
-def _file_identity(text: str) -> list[int] | None:
-    """Size and time of a file that a setting names, such as a path to weights."""
+def _file_identity(text: str) -> list[Any] | None:
+    """Size and time of a file that a setting names, such as a path to weights; of a folder, of the files in it."""
+    path = os.path.expanduser(text)
     try:
-        status = os.stat(os.path.expanduser(text))
+        if not text or not os.path.isdir(path):
+            status = os.stat(path)
+            return [status.st_size, status.st_mtime_ns]
+        with os.scandir(path) as entries:
+            return sorted([e.name, e.stat().st_size, e.stat().st_mtime_ns] for e in entries if e.is_file())
     except (OSError, ValueError):
         return None
-    return [status.st_size, status.st_mtime_ns]

@@ -55,6 +55,7 @@ def hashzoo_encoders() -> list[Part]:
         Part("conse", "hashzoo.encoders.conse:Conse", "lite0 and minilm in one space (ConSE), both modalities"),
         Part("bow", "hashzoo.encoders.bow:BagOfWords", "bag of words over the training texts"),
         Part("given", "hashzoo.encoders.lookup:Given", "the features that a data set brings itself, both modalities"),
+        Part("archive", "hashzoo.encoders.archive:Archive", "features computed elsewhere: archive:FOLDER"),
     ]
 
 

@@ -72,7 +72,12 @@ def features(encoder: Encoder, prepared: Tensor, widths: Mapping[str, int], how:
     with exact if how.device.type == "cuda" else contextlib.nullcontext(), reduced:
         outputs = {"pooled": encoder(prepared)} if list(widths) == ["pooled"] else encoder.forward_outputs(prepared)
         row = torch.cat([outputs[name].float() for name in widths], dim=1)
-    return row.cpu().to(getattr(torch, how.stored))
+    stored = row.cpu().to(getattr(torch, how.stored))
+    if how.stored == "float16" and not torch.equal(stored.isfinite(), row.isfinite().cpu()):
+        raise HashzooError(
+            f"features go up to {row.abs().max().item():.3g}, which float16 cannot hold; leave out stored=float16"
+        )
+    return stored
 
 
 def blocks(

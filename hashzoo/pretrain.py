@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hashzoo import zoo
-from hashzoo.benchmark import FLOOR_METHOD, check_device, open_dataset, pick_device, train_data
+from hashzoo.benchmark import FLOOR_METHOD, check_device, find_device, open_dataset, train_data
 from hashzoo.data.training import SeenRows
 from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.lookup import Lookup
@@ -112,7 +112,7 @@ def pretrain(
     path = Path(out) if out is not None else _usual_path(encoder, track, seed)
     if path.suffix != ".safetensors":
         raise HashzooError(f"--out names a .safetensors file, not {path}")
-    bench = Workbench(data, track, pick_device(device), threads)
+    bench = Workbench(data, track, find_device(device), threads)
     built, about = bench.encoder(recipe, role)
     if isinstance(built, Lookup) or not any(True for _ in built.parameters()):
         raise _untrainable(encoder)

@@ -73,13 +73,13 @@ def test_batches_of_any_size_give_the_same_rows(batch, data, encoder):
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_any_number_of_workers_gives_the_same_bytes(frozen, data, encoder, monkeypatch):
-    found = []
+    found, threads = [], torch.get_num_threads()
     for workers in (1, 2, 7):
         monkeypatch.setenv("HASHZOO_CACHE", f"cache-{workers}")
         made = encoded(data, encoder, frozen=frozen, workers=workers)
         found.append((made.features.tobytes(), made.inputs.tobytes()))
     assert found[0] == found[1] == found[2]
-    assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == threads
 
 
 def test_the_last_batch_may_be_a_single_row(encoder):
@@ -257,6 +257,14 @@ def test_float16_is_stored_when_asked_for_and_said_in_the_card(data, encoder):
     found = half.tower_inputs([data.image(3)])
     assert found.dtype == torch.float32
     np.testing.assert_array_equal(found[0].numpy(), half.features[3].astype(np.float32))
+
+
+def test_features_too_large_for_float16_are_not_stored_in_it(data, encoder):
+    with torch.no_grad():
+        encoder.scale.fill_(1e6)
+    with pytest.raises(HashzooError, match=r"which float16 cannot hold; leave out stored=float16"):
+        encoded(data, encoder, stored="float16")
+    assert encoded(data, encoder).features.max() > 65504
 
 
 def test_bfloat16_runs_the_network_in_it(data):

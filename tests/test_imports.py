@@ -32,7 +32,7 @@ ORDER = (
     {"recipe"},
     {"run"},
     {"benchmark", "parallel"},
-    {"pretrain"},
+    {"pretrain", "export"},
     {"report", "doctor", "scaffold"},
     {"cli"},
     {"pytest_plugin"},

@@ -153,3 +153,16 @@ def test_an_encoder_that_takes_nothing_after_a_colon(tiny):
     tiny.install(HERE / "plugins_working" / "faulty")
     with pytest.raises(HashzooError, match="encoder 'breaks' takes nothing after a colon; leave out ':x'"):
         recipe_of("toy", encoders={"image": "breaks:x", "text": "bow"})
+
+
+def test_how_features_are_computed_can_be_set(tiny):
+    recipe = recipe_of("toy", "image.precision=bfloat16", "text.stored=float16")
+    chosen = {name: s for name, s in recipe.settings().items() if name.endswith(("precision", "stored"))}
+    assert {name for name, setting in chosen.items() if setting["origin"] == "user"} == {
+        "image.precision",
+        "text.stored",
+    }
+    assert chosen["image.stored"] == {"value": "float32", "origin": "default"}
+    assert chosen["text.stored"]["value"] == "float16"
+    with pytest.raises(HashzooError, match=r"image\.stored is float32 or float16, not 'float8'"):
+        recipe_of("toy", "image.stored=float8")

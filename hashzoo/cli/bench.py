@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import console, print_json, whole_numbers, words
 
 Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji/full; or table:PATH.")]
@@ -31,6 +32,9 @@ Threads = Annotated[
 Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Cells trained side by side; as many as there are processors.")
 ]
+BatchSize = Annotated[
+    str, typer.Option("--batch-size", help="Rows that an encoder takes at once; auto is what suits the device.")
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")]
 AllowOverlap = Annotated[
     bool, typer.Option("--allow-overlap", help="Score although query rows are in other splits too; marked everywhere.")
@@ -49,6 +53,7 @@ def bench(
     device: Device = "auto",
     threads: Threads = None,
     jobs: Jobs = None,
+    batch_size: BatchSize = "auto",
     fresh: Fresh = False,
     allow_overlap: AllowOverlap = False,
     json: Json = False,
@@ -68,6 +73,7 @@ def bench(
         device=device,
         threads=threads,
         jobs=jobs,
+        batch_size=read_batch_size(batch_size),
         fresh=fresh,
         allow_overlap=allow_overlap,
     )
@@ -84,6 +90,7 @@ def train(
     runs: Runs = Path("runs"),
     device: Device = "auto",
     threads: Threads = None,
+    batch_size: BatchSize = "auto",
     fresh: Fresh = False,
     allow_overlap: AllowOverlap = False,
     json: Json = False,
@@ -99,6 +106,7 @@ def train(
         runs=runs,
         device=device,
         threads=threads,
+        batch_size=read_batch_size(batch_size),
         fresh=fresh,
         allow_overlap=allow_overlap,
     )

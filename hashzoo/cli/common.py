@@ -35,6 +35,15 @@ def whole_numbers(values: Sequence[str], option: str, example: str) -> list[int]
     return numbers
 
 
+def batch_size(text: str) -> int | None:
+    """`--batch-size`: None for "auto"."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not text.isascii():
+        raise HashzooError(f"--batch-size takes auto or a whole number, not '{text}'; leave it out for auto")
+    return int(text)
+
+
 def console(stderr: bool = False) -> Console:
     """A rich console; wide, and tall, where the output is not a terminal (rich needs both)."""
     from rich.console import Console

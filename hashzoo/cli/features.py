@@ -1,0 +1,64 @@
+"""`hashzoo features`: features that are computed on one machine and used on another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hashzoo.cli.bench import BatchSize, Dataset, Device, Json, Settings
+from hashzoo.cli.common import batch_size as read_batch_size
+from hashzoo.cli.common import console, print_json
+
+app = typer.Typer(help="Export features of a data set, and verify an archive of them.", no_args_is_help=True)
+Encoders = Annotated[
+    str, typer.Option("--encoders", help="lite, IMAGE+TEXT, or one encoder, such as clip:ViT-B-16/openai.")
+]
+
+
+@app.command("export")
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The new folder that becomes the archive.")],
+    dataset: Dataset = "emoji",
+    encoders: Encoders = "lite",
+    settings: Settings = None,
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    json: Json = False,
+) -> None:
+    """Compute features and put them into a folder; anywhere else `--encoders archive:FOLDER` uses them."""
+    from hashzoo.export import export as export_features
+
+    manifest = export_features(
+        dataset, encoders, out, settings=settings or [], device=device, batch_size=read_batch_size(batch_size)
+    )
+    _show(manifest, out, json)
+
+
+@app.command("verify")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The folder of an archive.")],
+    json: Json = False,
+) -> None:
+    """Compare every byte of an archive with its manifest, and say what it holds."""
+    from hashzoo.encoders.archive import open_part, read_manifest
+
+    manifest = read_manifest(folder)
+    for role, part in manifest["modalities"].items():
+        open_part(folder, role, part)
+    _show(manifest, folder, json)
+
+
+def _show(manifest: dict, folder: Path, json: bool) -> None:
+    if json:
+        print_json(manifest)
+        return
+    out = console()
+    out.print(
+        f"{folder}: features of {manifest['rows']:,} rows of {manifest['dataset']}", highlight=False, markup=False
+    )
+    for role, part in manifest["modalities"].items():
+        name = part["card"].get("name", part["card"].get("encoder", "an unnamed encoder"))
+        size = f"{part['shape'][1]} numbers each, {part['dtype']}"
+        out.print(f"{role}: {size}, of {name}", highlight=False, markup=False)
