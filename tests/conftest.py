@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -15,6 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 from helpers import HERE, Outcome, Site, forget
+
+from hashzoo import guard
 
 collect_ignore = ["third_party"]  # packages with tests of their own; test_third_party.py runs those
 VARIABLES = ("HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT", "HASHZOO_DEBUG", "COLUMNS")
@@ -38,6 +41,22 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     forget(folder)
     yield Site(folder)
     forget(folder)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Call it, and a plugin that hangs is ended after half a second.
+
+    No garbage is collected meanwhile: what is raised in a callback of the collector, as hypothesis has one, is lost.
+    """
+
+    def soon() -> None:
+        gc.disable()
+        monkeypatch.setattr(guard, "LIMIT", 0.5)
+        monkeypatch.setattr(guard, "REPEAT", 0.1)
+
+    yield soon
+    gc.enable()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ class Staged(Trainer):
 def shift(towers, generator):
     with torch.no_grad():
         for parameter in towers.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            parameter += 0.03 * torch.randn(parameter.shape, generator=generator)
     return towers
 
 
