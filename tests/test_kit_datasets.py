@@ -10,8 +10,8 @@ from hashzoo.testing.kit import check_plugin
 
 @pytest.fixture(autouse=True)
 def datasets(site, monkeypatch):
-    site.package(HERE / "plugins_unfit" / "datasets")
-    monkeypatch.setenv("HASHZOO_ONLY", "datasets")
+    site.package(HERE / "plugins_unfit" / "data_sets")
+    monkeypatch.setenv("HASHZOO_ONLY", "data_sets")
 
 
 def outcomes(name: str) -> dict[str, tuple[str, str]]:
@@ -42,6 +42,6 @@ def test_a_fingerprint_that_reads_no_row_is_not_said_to_follow_them():
 
 def test_a_variant_is_checked_under_the_name_that_is_typed(sentence):
     report = check_plugin("variants/large")
-    assert {finding.subject for finding in report.findings} == {"plugin:datasets", "dataset:variants/large"}
+    assert {finding.subject for finding in report.findings} == {"plugin:data_sets", "dataset:variants/large"}
     assert report.count("failed") == 0
     assert sentence("plugins", "check", "fit/large") == "hashzoo: data set 'fit' has no variants; type fit"

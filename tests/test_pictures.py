@@ -231,7 +231,7 @@ def test_a_large_photograph_is_not_warned_of(tmp_path):
 
 def test_what_another_program_would_have_to_draw_is_refused(tmp_path):
     picture().save(tmp_path / "a.eps")
-    assert "is a drawing (EPS); save it as PNG" in refusal(tmp_path / "a.eps")
+    assert "is no readable picture (no format that hashzoo reads)" in refusal(tmp_path / "a.eps")
 
 
 def test_folders_and_absent_files_are_refused(tmp_path):

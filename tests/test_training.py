@@ -165,7 +165,7 @@ def test_the_seed_decides(data):
         ("seed=1", "say also how, such as train_data.label_noise=0.2"),
         ("seed=-1", "train_data.seed is a whole number from 0 to 4294967295, not -1"),
         ("label_noise=many", "train_data.label_noise must be a number, not 'many'"),
-        ("label_nois=0.1", "TrainData has no setting 'train_data.label_nois'; did you mean label_noise?"),
+        ("label_nois=0.1", "TrainData has no setting 'train_data.label_nois'; did you mean train_data.label_noise?"),
         ("size=300", "train_data.size=300 is more than 'rows' has: 200 training rows"),
         ("size=0.004", "train_data.size=0.004 leaves 1 of 200 training rows; ask for 2 at least"),
         ("size=200", "train_data.size=200 changes nothing of the 200 training rows of 'rows'; leave it out"),

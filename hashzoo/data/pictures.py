@@ -48,7 +48,7 @@ def open_picture(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:  # Pillow's own limit lies a little above ours
         raise HashzooError(_too_large(path, f"more than {MAX_PIXELS:,}"), exit_code=1) from error
     except Exception as error:  # decoders raise whatever their libraries do; the file is at fault
-        reason = "no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
+        reason = "no format that hashzoo reads" if isinstance(error, UnidentifiedImageError) else error
         raise HashzooError(
             f"{path} is no readable picture ({reason}); mend it or leave its row out", exit_code=1
         ) from error
