@@ -101,13 +101,13 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been():
 def test_the_epoch_is_chosen_on_val_rows_where_there_are_any(monkeypatch):
     kept = []
     for losses in ([0.5, 0.2, 0.3], [0.5, 0.2, 0.1]):
-        monkeypatch.setattr("hashzoo.pretrain._Run._loss", mock.Mock(side_effect=losses))
-        made = train(NET, "dataset.val=0.25", epochs=3, out=f"{losses[2]}.safetensors")
+        with monkeypatch.context() as forced:
+            forced.setattr("hashzoo.pretrain._Run._loss", mock.Mock(side_effect=losses))
+            made = train(NET, "dataset.val=0.25", epochs=3, out=f"{losses[2]}.safetensors")
         assert made["card"]["kept"] == min(made["history"], key=lambda line: line["val_loss"])
         kept.append(load_file(f"{losses[2]}.safetensors"))
     second, third = kept
     assert not all(torch.equal(tensor, third[name]) for name, tensor in second.items())
-    monkeypatch.undo()
     assert 0 < train(NET, "dataset.val=0.25", epochs=1)["history"][0]["val_loss"] < 2
 
 
