@@ -60,13 +60,16 @@ def hashzoo_process(folder: Path, *arguments: str, **variables: str) -> subproce
     )
 
 
+HANGING = ("hanging_hook", "hanging_import", "stubborn_import")
+
+
 @pytest.mark.filterwarnings("ignore:this plugin is old")
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_said_of_each(case, installed, command, monkeypatch, impatient):
     name = NAMES.get(case, case)
     monkeypatch.setenv("HASHZOO_ONLY", f"tiny,{name}" if case != "no_entry_point" else "tiny")
     monkeypatch.setenv("COLUMNS", "2000")
-    if case.startswith("hang"):
+    if case in HANGING:
         impatient()
     ended = SimpleNamespace(returncode=0, stdout="came to its end", stderr="")
     monkeypatch.setattr(doctor.subprocess, "run", lambda *arguments, **options: ended)
