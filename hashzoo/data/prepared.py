@@ -26,7 +26,7 @@ import numpy as np
 from hashzoo.data.base import Dataset, Splits
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import atomic_write, digest, read_arrays, read_json, write_arrays, write_json
+from hashzoo.storage import atomic_write, digest, file_digest, read_arrays, read_json, write_arrays, write_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -120,7 +120,7 @@ def write_prepared(folder: Path, name: str, rows: Rows, licence: str, allow_over
             "licence": licence,
             "image_root": str(rows.image_root) if rows.image_root is not None else None,
             "source": dict(rows.source),
-            "files": {file: _file_digest(folder / file) for file in files},
+            "files": {file: file_digest(folder / file) for file in files},
         },
     )
 
@@ -175,7 +175,7 @@ class Prepared(Dataset):
     def verify(self) -> None:
         """Read every stored byte, pictures too; raise a sentence that names the first file that has changed."""
         for file, sha in self.manifest["files"].items():
-            if _file_digest(self.folder / file) != sha:
+            if file_digest(self.folder / file) != sha:
                 raise self._damaged(self.folder / file)
         if self._images is not None and self._root is not None:
             found = file_digests(self._root, self._images, self.name)
@@ -249,8 +249,3 @@ def _save_lines(path: Path, items: Iterable[str]) -> None:
     with atomic_write(path, "w") as file:
         for item in items:
             file.write(json.dumps(item, ensure_ascii=False) + "\n")
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import os
 import secrets
@@ -17,7 +16,7 @@ from filelock import FileLock
 
 from hashzoo.codes import MAX_BITS, Codes
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest, read_json, write_error, write_json
+from hashzoo.storage import digest, file_digest, read_json, write_error, write_json
 
 FORMAT = 1  # of a stored index
 DESCRIPTION = "hashzoo-index.json"  # written last; it names the folder with the content
@@ -134,7 +133,7 @@ class Index(ABC):
                 "settings": self.settings,
                 "codes": len(self),
                 "content": content.name,
-                "files": {path.name: _file_digest(path) for path in files},
+                "files": {path.name: file_digest(path) for path in files},
             }
             write_json(folder / DESCRIPTION, description | {"digest": digest(description)})
         except BaseException:
@@ -185,7 +184,7 @@ class Index(ABC):
             raise ValueError(f"{DESCRIPTION} does not match its digest")
         content = folder / description["content"]
         for name, wanted in description["files"].items():
-            if _file_digest(content / name) != wanted:
+            if file_digest(content / name) != wanted:
                 raise ValueError(f"{name} does not match its digest")
         index = cls(description["bits"], **description["settings"])
         index._read(content)
@@ -266,8 +265,3 @@ def _is_whole(value: Any) -> bool:
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
