@@ -43,6 +43,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     forget(folder)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Batches this small only lose by threads, most of all on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Call it, and a plugin that hangs is ended after half a second.

@@ -32,13 +32,7 @@ RECORD = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "interpolation": "bil
 TEXTS = ["a kitten", "a cat sleeps", "", "red, heart, balloon", "word " * 400, "été"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Batches this small only lose by threads, most of all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def pictures(count: int = 3) -> list[Image.Image]:
