@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hashzoo.cli.common import console, print_json
+from hashzoo.cli.common import console, print_json, words
 from hashzoo.errors import HashzooError
 
 
@@ -17,6 +17,17 @@ def report(
         tuple[str, str] | None,
         typer.Option("--compare", metavar="A B", help="Two rows of the table: is their difference real?"),
     ] = None,
+    pivot: Annotated[
+        str | None,
+        typer.Option(
+            "--pivot",
+            metavar="NAME[,NAME]",
+            help="Tables over the values of a setting, by code length, or of two: trainer.alpha,trainer.beta.",
+        ),
+    ] = None,
+    measure: Annotated[
+        str, typer.Option("--measure", help="What a pivot shows: the mean of both directions, i2t or t2i.")
+    ] = "mean",
     md: Annotated[bool, typer.Option("--md", help="Markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="One line a run, all scores.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
@@ -30,8 +41,15 @@ def report(
         raise HashzooError("--md, --csv, --json and --latex exclude each other; give one")
     from hashzoo.report import collect, join_folds
 
+    if measure != "mean" and not pivot:
+        raise HashzooError("--measure is of a pivot; add --pivot, such as --pivot trainer.alpha")
+    if compare and pivot:
+        raise HashzooError("--compare and --pivot exclude each other; give one")
     found = collect(runs)
-    if compare:
+    if pivot:
+        form = next((name for name, asked in (("md", md), ("csv", csv), ("json", json), ("latex", latex)) if asked), "")
+        _pivots(found, words([pivot], "--pivot"), measure, form)
+    elif compare:
         if md or csv or latex:
             raise HashzooError("--compare prints a table, or --json; leave --md, --csv and --latex out")
         _compare(join_folds(found), *compare, json)
@@ -58,6 +76,22 @@ def _tables(found: list[dict[str, Any]], form: str) -> None:
             print_intervals(table, significance.intervals(values), significance.INTERVAL, console())
         else:
             print((markdown if form == "md" else latex)(table), end="\n" if item is not found[-1] else "")
+
+
+def _pivots(found: list[dict[str, Any]], names: list[str], measure: str, form: str) -> None:
+    from hashzoo.report import pivot
+    from hashzoo.report.pivot_formats import pivot_frame, pivot_json, pivot_latex, pivot_markdown, print_pivot
+
+    pivots = pivot(found, names, measure)
+    if form == "json":
+        print_json({"schema": 1, "pivots": [pivot_json(one) for one in pivots]})
+    elif form == "csv":
+        print(pivot_frame(pivots).to_csv(index=False), end="")
+    elif form:
+        print("\n".join((pivot_markdown if form == "md" else pivot_latex)(one) for one in pivots), end="")
+    else:
+        for one in pivots:
+            print_pivot(one, console())
 
 
 def _compare(found: list[dict[str, Any]], a: str, b: str, json: bool) -> None:
