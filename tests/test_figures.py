@@ -299,7 +299,7 @@ def test_report_draws_into_a_folder_and_overwrites_only_its_own(runs, command, s
 
 def test_figures_stand_alone(sentence):
     said = sentence("report", "--figures", "pictures", "--json", code=2)
-    assert "--figures draws and prints the names of files; leave the other forms of a report out" in said
+    assert "--figures and --plot draw and print the names of files; leave the other forms of a report out" in said
 
 
 def test_without_matplotlib_the_package_is_named(item, monkeypatch):
