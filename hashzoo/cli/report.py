@@ -10,6 +10,8 @@ import typer
 from hashzoo.cli.common import console, print_json, words
 from hashzoo.errors import HashzooError
 
+PLOTS = Path("figures")  # where plots go that name no folder
+
 
 def report(
     runs: Annotated[Path, typer.Option("--runs", help="The folder that keeps runs.")] = Path("runs"),
@@ -26,12 +28,24 @@ def report(
         ),
     ] = None,
     measure: Annotated[
-        str, typer.Option("--measure", help="What a pivot shows: the mean of both directions, i2t or t2i.")
+        str, typer.Option("--measure", help="What a pivot or plot shows: the mean of both directions, i2t or t2i.")
     ] = "mean",
     md: Annotated[bool, typer.Option("--md", help="Markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="One line a run, all scores.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="A booktabs table.")] = False,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Draw every figure of each track into a folder, as SVG and PNG."),
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot",
+            metavar="NAME[,NAME]",
+            help="Draw what --pivot shows, lines or a heat map; into the folder of --figures, or figures.",
+        ),
+    ] = None,
 ) -> None:
     """Tables of all finished runs, one for each track: nothing is trained or computed again.
 
@@ -41,12 +55,20 @@ def report(
         raise HashzooError("--md, --csv, --json and --latex exclude each other; give one")
     from hashzoo.report import collect, join_folds
 
-    if measure != "mean" and not pivot:
+    if (figures or plot) and (compare or pivot or md or csv or json or latex):
+        raise HashzooError(
+            "--figures and --plot draw and print the names of files; leave the other forms of a report out"
+        )
+    if measure != "mean" and not (pivot or plot):
         raise HashzooError("--measure is of a pivot; add --pivot, such as --pivot trainer.alpha")
     if compare and pivot:
         raise HashzooError("--compare and --pivot exclude each other; give one")
     found = collect(runs)
-    if pivot:
+    if plot:
+        _plot(found, words([plot], "--plot"), measure, figures or PLOTS)
+    elif figures:
+        _figures(found, figures)
+    elif pivot:
         form = next((name for name, asked in (("md", md), ("csv", csv), ("json", json), ("latex", latex)) if asked), "")
         _pivots(found, words([pivot], "--pivot"), measure, form)
     elif compare:
@@ -76,6 +98,27 @@ def _tables(found: list[dict[str, Any]], form: str) -> None:
             print_intervals(table, significance.intervals(values), significance.INTERVAL, console())
         else:
             print((markdown if form == "md" else latex)(table), end="\n" if item is not found[-1] else "")
+
+
+def _figures(found: list[dict[str, Any]], folder: Path) -> None:
+    from hashzoo.report.figures import draw, looks
+    from hashzoo.report.figures.files import write
+
+    look = looks(found)
+    drawings = [drawing for item in found for drawing in draw(item, look)]
+    if not drawings:
+        raise HashzooError("there is nothing to draw; run hashzoo bench again", exit_code=1)
+    for path in write(drawings, folder):
+        print(path)
+
+
+def _plot(found: list[dict[str, Any]], names: list[str], measure: str, folder: Path) -> None:
+    from hashzoo.report import pivot
+    from hashzoo.report.figures.files import write
+    from hashzoo.report.figures.sweeps import draw_sweeps
+
+    for path in write(draw_sweeps(pivot(found, names, measure)), folder):
+        print(path)
 
 
 def _pivots(found: list[dict[str, Any]], names: list[str], measure: str, form: str) -> None:
