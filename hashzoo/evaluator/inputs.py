@@ -74,7 +74,8 @@ def label_pair(query_labels: Any, database_labels: Any) -> tuple[LabelSets, Labe
 
 def code_pair(query: Any, database: Any, query_rows: int, database_rows: int) -> tuple[Codes, Codes]:
     """Both code arrays, packed and checked against each other and against the labels' row counts."""
-    query, database = (as_codes(codes, share_out=partial(in_parallel, at_once=PACK_ROWS)) for codes in (query, database))
+    share_out = partial(in_parallel, at_once=PACK_ROWS)
+    query, database = as_codes(query, share_out=share_out), as_codes(database, share_out=share_out)
     if query.bits != database.bits:
         raise HashzooError(
             f"query codes have {query.bits} bits and database codes have {database.bits}; encode both with one model"
