@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,7 @@ def in_parallel(task: Callable[[slice], None], count: int, at_once: int = QUERIE
     Threads and not a numba parallel loop: its default scheduler aborts the process when two Python threads or a forked
     child evaluate too.
     """
-    import numba
-
-    threads = numba.get_num_threads()
+    threads = allowed_threads()
     rounds = -(-count // (threads * at_once))
     size = -(-count // max(threads * rounds, 1))  # equal shares, so that no thread waits for another's last slice
     size += size % 2  # `kernels.sweep` takes queries two at a time
@@ -49,3 +48,19 @@ def in_parallel(task: Callable[[slice], None], count: int, at_once: int = QUERIE
         work()
     if failed:
         raise min(failed, key=lambda failure: failure[0])[1]
+
+
+def allowed_threads() -> int:
+    """The number of threads that `numba.set_num_threads` or NUMBA_NUM_THREADS allow.
+
+    To ask starts numba's threads, which gives OpenMP their number and with it torch: that is put back, so that what
+    is evaluated in the middle of a training does not change how the rest of it computes.
+    """
+    import numba
+
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    threads = int(numba.get_num_threads())
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+    return threads
