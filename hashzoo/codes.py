@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hashzoo.storage import read_arrays, write_arrays
 MAX_BITS = 4096
 PACK_ROWS = 1 << 16  # rows converted at a time, so that nothing needs a second full-size array
 PACK_VALUES = 1 << 19  # values packed at a time: the test for NaN leaves them in the cache for the comparison
+ShareOut = Callable[[Callable[[slice], None], int], None]
 CORRELATION_WORK = 1 << 34  # multiply-adds that `health` may spend on bit correlations
 
 
@@ -85,12 +87,18 @@ def to_numpy(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def pack(values: Any, ids: Any = None) -> Codes:
+def all_at_once(task: Callable[[slice], None], rows: int) -> None:
+    """The `share_out` of a caller without threads: one task for all rows."""
+    task(slice(0, rows))
+
+
+def pack(values: Any, ids: Any = None, *, share_out: ShareOut = all_at_once) -> Codes:
     """Pack real, +-1, 0/1 or bool values: bit = value > 0.
 
     Args:
         values: (N, bits) numpy array or torch tensor of any real dtype, device and memory order; not changed.
         ids: optional (N,) integers or strings.
+        share_out: runs a task on slices that cover this many rows, perhaps on several threads.
 
     Raises HashzooError on NaN, on another number of dimensions, and on values that are not numbers.
     """
@@ -101,17 +109,22 @@ def pack(values: Any, ids: Any = None) -> Codes:
             f"reshape or convert them first"
         )
     rows, bits = array.shape
-    data = np.empty((rows, -(-bits // 8)), dtype=np.uint8)
     if not 1 <= bits <= MAX_BITS:
         raise HashzooError(f"a code has 1 to {MAX_BITS} bits, not {bits}; give another number of columns")
-    step = max(1, PACK_VALUES // bits)
-    for start in range(0, rows, step):
-        block = array[start : start + step]
+    data = np.empty((rows, -(-bits // 8)), dtype=np.uint8)
+    share_out(lambda part: _pack_part(array, part, data), rows)
+    return Codes(data, bits, None if ids is None else np.asarray(ids))
+
+
+def _pack_part(array: np.ndarray, part: slice, data: np.ndarray) -> None:
+    """Pack some of the rows into the same rows of `data`."""
+    step = max(1, PACK_VALUES // array.shape[1])
+    for start in range(part.start, min(part.stop, len(array)), step):
+        block = array[start : min(start + step, part.stop)]
         if block.dtype.kind == "f" and np.isnan(block.min()):  # the least of numbers and NaN is NaN
             row = start + int(np.flatnonzero(np.isnan(block).any(axis=1))[0])
             raise HashzooError(f"row {row} of the codes holds NaN; find out which step made it before packing")
-        data[start : start + step] = pack_rows(block > 0)
-    return Codes(data, bits, None if ids is None else np.asarray(ids))
+        data[start : start + len(block)] = pack_rows(block > 0)
 
 
 def pack_rows(ones: np.ndarray) -> np.ndarray:
@@ -124,9 +137,9 @@ def pack_rows(ones: np.ndarray) -> np.ndarray:
     return np.packbits(np.ascontiguousarray(ones).reshape(-1), bitorder="little").reshape(rows, -1)
 
 
-def as_codes(values: Any) -> Codes:
+def as_codes(values: Any, *, share_out: ShareOut = all_at_once) -> Codes:
     """Codes as they are, anything else through `pack`."""
-    return values if isinstance(values, Codes) else pack(values)
+    return values if isinstance(values, Codes) else pack(values, share_out=share_out)
 
 
 def as_words(data: np.ndarray) -> np.ndarray:

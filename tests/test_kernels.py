@@ -6,8 +6,10 @@ import pytest
 
 from hashzoo import kernels
 from hashzoo.codes import pack
+from hashzoo.errors import HashzooError
 from hashzoo.evaluator import bit_slices, counting, evaluate, scoring
 from hashzoo.evaluator.inputs import label_sets
+from hashzoo.evaluator.threads import in_parallel
 
 WIDTHS = [1, 7, 8, 9, 63, 64, 65, 128, 129, 256, 300, 4096]
 
@@ -155,6 +157,46 @@ def test_blocks_groups_and_threads_change_nothing(protocol, bits, monkeypatch):
     assert in_parts.map == pytest.approx(whole.map, abs=1e-13)
     for axis, numbers in whole.scores["pr_curve_radius"].items():
         assert in_parts.scores["pr_curve_radius"][axis] == pytest.approx(numbers, abs=1e-12)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    import numba
+
+    before = numba.get_num_threads()
+    if request.param > before:
+        pytest.skip("this machine has one processor")
+    numba.set_num_threads(request.param)
+    yield request.param
+    numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 64, 1001])
+def test_every_row_is_handed_out_once(threads, count):
+    seen = np.zeros(count, dtype=int)
+
+    def mark(part):
+        seen[part] += 1
+
+    in_parallel(mark, count, at_once=3)
+    assert (seen == 1).all()
+
+
+def test_the_first_error_is_raised_whatever_the_number_of_threads(threads):
+    def fail(part):
+        if part.start > 20:
+            raise IndexError(part.start)
+
+    starts = []
+    for _ in range(20):
+        with pytest.raises(IndexError) as caught:
+            in_parallel(fail, 100, at_once=4)
+        starts.append(caught.value.args[0])
+    assert set(starts) == {24}
+    codes = np.zeros((20, 3), dtype=np.float32)
+    codes[[7, 15], 1] = np.nan
+    with pytest.raises(HashzooError, match="row 7 of the codes holds NaN"):
+        pack(codes, share_out=lambda task, rows: in_parallel(task, rows, at_once=2))
 
 
 def test_without_a_cache_folder_kernels_are_compiled_all_the_same(monkeypatch):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from hashzoo.codes import as_words
 from hashzoo.evaluator.inputs import LabelSets
+from hashzoo.evaluator.threads import in_parallel
 
 BLOCK_ROWS = 1 << 19  # database rows turned into words at a time
-QUERIES_AT_ONCE = 64  # queries that share one trip of a database block through the cache
 CHUNKS_AT_ONCE = 256  # chunks of rows that one thread transposes at a time
 SLICED_ENTRIES = 640  # up to so many histogram entries that a query can fill, counting bit slices is faster
 
@@ -47,45 +45,6 @@ def blocks(database: Collection) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for block in database.blocks():
         words, labels = block.words()
         yield np.ascontiguousarray(words.T), np.ascontiguousarray(labels.T)
-
-
-def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUERIES_AT_ONCE) -> None:
-    """Run `task` on groups of queries, on as many threads as `numba.set_num_threads` or NUMBA_NUM_THREADS allow.
-
-    Threads and not a numba parallel loop: its default scheduler aborts the process when two Python threads or a forked
-    child evaluate too.
-    """
-    threads = allowed_threads()
-    rounds = -(-queries // (threads * at_once))
-    size = -(-queries // (threads * rounds))  # equal shares, so that no thread waits for another's last group
-    size += size % 2  # `kernels.sweep` takes queries two at a time
-    groups = [slice(start, start + size) for start in range(0, queries, size)]
-    if threads == 1 or len(groups) == 1:
-        for group in groups:
-            task(group)
-        return
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for done in [pool.submit(task, group) for group in groups]:
-            done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the whole database
-
-
-def allowed_threads() -> int:
-    """The number of threads that `numba.set_num_threads` or NUMBA_NUM_THREADS allow.
-
-    To ask starts numba's threads, which gives OpenMP their number and with it torch: that is put back, so that what
-    is evaluated in the middle of a training does not change how the rest of it computes.
-    """
-    import numba
-
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else 0
-    threads = int(numba.get_num_threads())
-    if torch and torch.get_num_threads() != before:
-        torch.set_num_threads(before)
-    return threads
 
 
 def key_type(entries: int) -> type[np.unsignedinteger]:

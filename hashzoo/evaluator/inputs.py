@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hashzoo.codes import PACK_ROWS, Codes, as_codes, pack_rows, to_numpy
 from hashzoo.errors import HashzooError
+from hashzoo.evaluator.threads import in_parallel
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +47,14 @@ def label_sets(labels: Any, name: str) -> LabelSets:
     if not classes:
         raise HashzooError(f"{name} has no class column; give at least one class")
     data = np.empty((rows, -(-classes // 8)), dtype=np.uint8)
-    for start in range(0, rows, PACK_ROWS):
-        block = array[start : start + PACK_ROWS]
+
+    def fill(part: slice) -> None:
+        block = array[part]
         if block.dtype.kind != "b" and (block.max() > 1 or block.min() < 0):
             raise HashzooError(f"{name} holds values other than 0 and 1; mark the labels of each row with ones")
-        data[start : start + PACK_ROWS] = pack_rows(block.astype(np.bool_, copy=False))
+        data[part] = pack_rows(block.astype(np.bool_, copy=False))
+
+    in_parallel(fill, rows, PACK_ROWS)
     return LabelSets(data, classes)
 
 
@@ -69,7 +74,8 @@ def label_pair(query_labels: Any, database_labels: Any) -> tuple[LabelSets, Labe
 
 def code_pair(query: Any, database: Any, query_rows: int, database_rows: int) -> tuple[Codes, Codes]:
     """Both code arrays, packed and checked against each other and against the labels' row counts."""
-    query, database = as_codes(query), as_codes(database)
+    share_out = partial(in_parallel, at_once=PACK_ROWS)
+    query, database = as_codes(query, share_out=share_out), as_codes(database, share_out=share_out)
     if query.bits != database.bits:
         raise HashzooError(
             f"query codes have {query.bits} bits and database codes have {database.bits}; encode both with one model"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hashzoo.evaluator.counting import Collection, blocks, in_parallel, key_type
+from hashzoo.evaluator.counting import Collection, blocks, key_type
 from hashzoo.evaluator.protocols import Protocol
+from hashzoo.evaluator.threads import in_parallel
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hashzoo.codes import Codes, as_words
-from hashzoo.evaluator.counting import allowed_threads, in_parallel
+from hashzoo.evaluator.threads import allowed_threads, in_parallel
 from hashzoo.search.base import Hits, Index
 
 QUERIES_A_THREAD = 8  # threads share the queries if each gets so many, else the codes: few queries wait for memory
