@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from hashzoo.data.training import TrainData
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, available_threads, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
+from hashzoo.source import environment
 from hashzoo.storage import digest, write_arrays, write_json
 from hashzoo.track import Track, evaluator_digest, read_result
 
@@ -252,7 +252,7 @@ class Plan:
         return digest(
             [
                 *(self.track.describe(), asdict(cell), typed, self.device, self.threads),
-                *(_sources(self.zoo), _environment()),
+                *(_sources(self.zoo), environment()),
                 *(_file_identity(name.partition(":")[2]) for name in cell.encoders.split("+")),
             ]
         )
@@ -287,7 +287,7 @@ class Plan:
         for recipe in self._recipes.values():
             for role in ROLES:
                 try:
-                    workbench.encoder(recipe, role)
+                    workbench.described(recipe, role)
                 except MissingWeights as error:
                     missing[error.encoder] = error
         if missing:
@@ -405,15 +405,6 @@ def _distinct(what: str, values: Sequence[Any]) -> list[Any]:
 def _sources(known: zoo.Zoo) -> dict[str, str]:
     own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", "encoders/*.py", "data/*.py")}
     return own | {p.name: p.source_digest() for p in known.plugins if p.state == "ok" and p.name != "hashzoo"}
-
-
-@functools.cache
-def _environment() -> str:
-    """Digest of every installed distribution with its version."""
-    about = [
-        distribution.metadata for distribution in metadata.distributions()
-    ]  # read once: name and version are there
-    return digest(sorted({f"{fields['Name']}=={fields['Version']}" for fields in about}))
 
 
 def _file_identity(text: str) -> list[Any] | None:

@@ -55,6 +55,6 @@ def export(
 
     bench = Workbench(data, Track.of(data), find_device(device), None, batch_size)
     roles = [role for role in ROLES if spec == "lite" or "+" in spec or pair[role] == spec]
-    cards = {role: bench.encoder(recipe, role)[1] for role in roles}
+    cards = {role: dict(bench.described(recipe, role).card) for role in roles}
     write_archive(folder, data, {role: bench.encoded(recipe, role).features for role in roles}, cards)
     return read_manifest(folder)
