@@ -26,7 +26,7 @@ from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, available_threads, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
 from hashzoo.source import environment
-from hashzoo.storage import digest, write_arrays, write_json
+from hashzoo.storage import archive_folder, digest, write_arrays, write_json
 from hashzoo.track import Track, evaluator_digest, read_result
 
 if TYPE_CHECKING:
@@ -253,7 +253,10 @@ class Plan:
             [
                 *(self.track.describe(), asdict(cell), typed, self.device, self.threads),
                 *(_sources(self.zoo), environment()),
-                *(_file_identity(name.partition(":")[2]) for name in cell.encoders.split("+")),
+                *(
+                    _file_identity(os.fspath(archive_folder(name.partition(":")[2])))
+                    for name in cell.encoders.split("+")
+                ),
             ]
         )
 

@@ -33,6 +33,13 @@ def cache_dir() -> Path:
     return Path(base).expanduser() / "hashzoo"
 
 
+def archive_folder(name: str) -> Path:
+    """Where an archive of features lies: at a path, or, as `hashzoo features import` puts it, under a name."""
+    path = Path(name).expanduser()
+    imported = cache_dir() / "archives" / name
+    return imported if path.name == name and not path.exists() and imported.is_dir() else path
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text on every machine."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
