@@ -12,10 +12,10 @@ import torch
 from helpers import SMALL
 
 from hashzoo import zoo
-from hashzoo.benchmark import open_dataset, train_data
 from hashzoo.encoders.bow import BagOfWords
 from hashzoo.encoders.described import Described, recalled, remember
 from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import build
 from hashzoo.run import Workbench
 from hashzoo.settings import parse_assignments
