@@ -34,6 +34,7 @@ from PIL import Image
 
 from hashzoo.data import Dataset, Splits
 from hashzoo.data.pictures import open_picture
+from hashzoo.encoders.described import Described
 from hashzoo.encoders.lite0 import Lite0
 from hashzoo.extraction import Extraction, blocks
 from hashzoo.features import encode_modality
@@ -95,7 +96,9 @@ def ours(data: Photographs, encoder: Lite0, how: Extraction) -> np.ndarray:
     """Files to features in a cache that is empty at first."""
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HASHZOO_CACHE"] = cache
-        return np.array(encode_modality(data, encoder, {"name": "lite0", **how.card()}, "image", how=how).features)
+        return np.array(
+            encode_modality(data, Described.of(encoder, {"name": "lite0", **how.card()}), "image", how=how).features
+        )
 
 
 def prepare(data: Photographs, encoder: Lite0) -> None:

@@ -4,9 +4,8 @@
 
 Random features are written into a new cache block by block, as an extraction writes them, and read back by two
 processes of their own: `read` goes through all rows in order, `train` opens them as a cell does (a random 80 % of the
-rows are training rows) and draws random batches of 128. The first `train` makes the file of the training rows, the
-second finds it. Sizes are of the process: `peak MB` is its largest resident size, `torch MB` what importing torch alone
-had brought before anything was opened.
+rows are training rows) and draws random batches of 128. Sizes are of the process: `peak MB` is its largest resident
+size, `torch MB` what importing torch alone had brought before anything was opened.
 """
 
 from __future__ import annotations
@@ -68,6 +67,7 @@ def read(rows: int, width: int, stored: str) -> dict[str, float]:
 def train(rows: int, width: int, stored: str) -> dict[str, float]:
     import torch
 
+    from hashzoo.encoders.described import Described
     from hashzoo.encoders.lookup import Given
     from hashzoo.extraction import Extraction
     from hashzoo.features import Encoded
@@ -79,9 +79,9 @@ def train(rows: int, width: int, stored: str) -> dict[str, float]:
     start = time.perf_counter()
     array = features(rows, width, stored)
     opened = time.perf_counter()
-    encoder = Given(modality="image")
-    encoded = Encoded(array, array, {"pooled": width}, encoder, True, f"{rows} {width} {stored}", Extraction())
-    mapped = encoded.rows(order[: len(labels)])
+    described = Described({"name": "random"}, width, {}, True, lambda: Given(modality="image"))
+    encoded = Encoded(array, {"pooled": width}, described, True, Extraction(), lambda: array)
+    mapped = encoded.inputs_of(order[: len(labels)])
     given = Rows(mapped, mapped, labels, torch.device("cpu"))
     index = torch.randperm(len(given), generator=torch.Generator().manual_seed(0))
     given.batch(index[:128])
@@ -97,7 +97,7 @@ def train(rows: int, width: int, stored: str) -> dict[str, float]:
     }
 
 
-STEPS = {"write": write, "read": read, "train": train, "train again": train}
+STEPS = {"write": write, "read": read, "train": train}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import mmap
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +18,16 @@ from filelock import FileLock
 
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import atomic_write, cache_dir, digest, read_json, write_error, write_json
+from hashzoo.storage import (
+    atomic_write,
+    cache_dir,
+    digest,
+    file_digest,
+    file_identity,
+    read_json,
+    write_error,
+    write_json,
+)
 
 LARGE = 256 * 2**20  # bytes of an array from which on it is not held in memory
 ROWS_AT_ONCE = 1024  # each may bring 64 kB of its file into the process
@@ -26,8 +36,35 @@ ROWS_AT_ONCE = 1024  # each may bring 64 kB of its file into the process
 Make = Callable[[Sequence[range]], Generator[tuple[range, np.ndarray], None, None]]
 
 
-def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Selected:
+    """Some rows of a large mapped array, in their order, as an array of their own that is read when it is taken from.
+
+    Attributes:
+        array: (N, ...), mapped.
+        rows: (n,) row numbers of it; those below 0 stand for `blank`.
+        blank: one row, (...).
+    """
+
+    array: np.ndarray
+    rows: np.ndarray
+    blank: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        """Rows `index` of these rows, (len(index), ...), as a copy."""
+        rows = self.rows[index]
+        taken = take(self.array, np.maximum(rows, 0))
+        taken[rows < 0] = self.blank
+        return taken
+
+
+def take(array: np.ndarray | Selected, rows: np.ndarray) -> np.ndarray:
     """`array[rows]`. Of a large mapped file nothing stays in the process: only the system's file cache keeps it."""
+    if isinstance(array, Selected):
+        return array.take(rows)
     mapped = array.base
     if array.nbytes < LARGE or not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
         return array[rows]
@@ -41,16 +78,13 @@ def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file in hex; remembered in the cache while the file's place, size and time stay what they are."""
-    path = Path(path).resolve()
-    status = path.stat()
-    identity = [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
-    note = cache_dir() / "digests" / f"{digest(str(path))[:24]}.json"
+    identity = file_identity(path)
+    note = cache_dir() / "digests" / f"{digest(identity[0])[:24]}.json"
     with contextlib.suppress(HashzooError, KeyError, TypeError):
         known = read_json(note)
         if known["identity"] == identity:
             return known["sha256"]
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_digest(path)
     with contextlib.suppress(HashzooError):  # a cache that cannot be written costs time, not the result
         write_json(note, {"identity": identity, "sha256": sha256})
     return sha256

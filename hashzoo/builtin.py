@@ -32,7 +32,7 @@ def hashzoo_datasets() -> list[Part]:
             "hashzoo.data.iaprtc12:IaprTc12",
             "IAPR TC-12 photographs and descriptions, 255 labels: /dcmh, /ucch",
         ),
-        Part("files", "hashzoo.data.files:Files", "files/NAME: your .mat files of DCMH or DCHMT, or image lists"),
+        Part("files", "hashzoo.data.files:Files", "files/NAME: your .mat files (DCMH, DCHMT), image lists or captions"),
         Part("table", "hashzoo.data.table:Table", "your own: table:PATH of a JSONL, CSV or Parquet file, or a folder"),
         Part("wiki", "hashzoo.data.wiki:Wiki", "Wikipedia articles (Rasiwasia), as SIFT and topic features"),
     ]

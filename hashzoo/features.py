@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashzoo.arrays import LARGE, cached_array, take
+from hashzoo.arrays import LARGE, Selected, cached_array
 from hashzoo.data import Dataset
 from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.described import Described
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
 from hashzoo.extraction import Extraction, blocks, features
-from hashzoo.storage import digest
-
-COPIED_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -28,60 +27,59 @@ class Encoded:
     """One modality of a data set as its tower takes it.
 
     Attributes:
-        features: (N, width) float32 or float16, memory-mapped; named outputs side by side in the order of `widths`.
-        inputs: `features` again, or (N, ...) prepared items when the encoder is trained along.
+        inputs: `features`, or (N, ...) prepared items when the encoder is trained along; memory-mapped.
         widths: width of each named output.
-        encoder: the encoder itself, in evaluation mode.
+        described: the encoder.
         frozen: whether the tower starts from features (True) or holds the encoder.
-        key: digest of all that can change `inputs`.
-        how: the features were computed.
+        how: the features are computed.
+        compute: the features, from the cache where they are.
     """
 
-    features: np.ndarray
     inputs: np.ndarray
     widths: dict[str, int]
-    encoder: Encoder
+    described: Described
     frozen: bool
-    key: str
     how: Extraction
+    compute: Callable[[], np.ndarray]
+
+    @functools.cached_property
+    def features(self) -> np.ndarray:
+        """(N, width) float32 or float16, memory-mapped; named outputs side by side in the order of `widths`."""
+        return self.inputs if self.frozen else self.compute()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder itself, in evaluation mode; built when it is asked for first."""
+        return self.described.encoder
 
     def trainable_encoder(self) -> Encoder:
         """A copy of the encoder that may be trained, as it was before any training."""
         return copy.deepcopy(self.encoder).requires_grad_(True)
 
-    def inputs_of(self, rows: np.ndarray) -> np.ndarray:
-        """Inputs of some rows and nothing else, (n, ...): a copy in memory, or, of many, in a mapped file of their own.
+    def inputs_of(self, rows: np.ndarray) -> np.ndarray | Selected:
+        """Inputs of some rows, (n, ...): a copy, or, of many, rows that are read when they are taken.
 
         NO_TEXT stands for the empty text.
         """
         if len(rows) * self.inputs[:1].nbytes < LARGE:
             return self._taken(self.inputs, rows, self.frozen)
-
-        def copied(ranges: Sequence[range]) -> Generator[tuple[range, np.ndarray], None, None]:
-            for part in ranges:
-                yield part, self._taken(self.inputs, rows[part.start : part.stop], self.frozen)
-
-        numbers = digest(np.ascontiguousarray(rows, dtype="<i8").tobytes())
-        preimage = {"kind": "rows", "of": self.key, "split": numbers, "rows": len(rows)}
-        return cached_array(preimage, COPIED_ROWS, copied, "rows of a split", "rows")
+        return Selected(self.inputs, rows, self._blank(self.inputs, self.frozen) if NO_TEXT in rows else self.inputs[0])
 
     def features_of(self, rows: np.ndarray) -> np.ndarray:
         """A copy of the features of some rows, (n, width); NO_TEXT stands for the empty text."""
         return self._taken(self.features, rows, True)
 
     def _taken(self, array: np.ndarray, rows: np.ndarray, as_features: bool) -> np.ndarray:
-        """Rows of an array, with what the encoder makes of the empty text where it is asked for; zeros in a look-up."""
-        taken = take(array, rows)
-        blank = rows == NO_TEXT
-        if not blank.any():
-            return taken
-        if isinstance(self.encoder, Lookup):
-            taken[blank] = 0
-            return taken
+        blank = self._blank(array, as_features) if NO_TEXT in rows else array[0]
+        return Selected(array, rows, blank).take(np.arange(len(rows)))
+
+    def _blank(self, array: np.ndarray, as_features: bool) -> np.ndarray:
+        """What the encoder makes of the empty text; zeros in a look-up."""
+        if self.described.looks_up:
+            return np.zeros_like(array[0])
         prepared = self.encoder.prepare("")[None]
         made = features(self.encoder, prepared, self.widths, self.how) if as_features else prepared
-        taken[blank] = made.cpu().numpy()
-        return taken
+        return made[0].cpu().numpy()
 
     def tower_inputs(self, items: Sequence[Any]) -> Tensor:
         """Raw items, not of the data set, as the tower takes them: (len, ...)."""
@@ -91,59 +89,60 @@ class Encoded:
 
 def encode_modality(
     dataset: Dataset,
-    encoder: Encoder,
-    card: Mapping[str, Any],
+    described: Described,
     role: str,
     outputs: Sequence[str] = (),
     frozen: bool = True,
     how: Extraction = Extraction(),  # noqa: B008 - it is frozen
 ) -> Encoded:
-    """Features (and, for a trainable encoder, prepared items) of all rows, from the cache where they are.
+    """Features (or, for a trainable encoder, prepared items) of all rows, from the cache where they are.
 
     A row that cannot be read is named, and all that can be computed without it is kept for the next call.
 
     Args:
         dataset: where the items come from.
-        encoder: fitted, in evaluation mode; it is moved to the device.
-        card: the encoder's, and "name": what the user calls it.
+        described: the encoder; it is built only where something is missing in the cache.
         role: "image" or "text".
         outputs: named outputs that the head asks for beside "pooled"; used only if the encoder has them all.
         frozen: False to prepare items for an encoder that is trained along.
         how: on which device, in which batches, how precisely.
     """
+    card = described.card
     source = {"dataset": dataset.name, "content": dataset.fingerprint(), "role": role, "rows": len(dataset)}
-    if isinstance(encoder, Lookup):
+    if described.looks_up:
         if not frozen:
             raise HashzooError(f"{card['name']} looks features up and cannot be trained; leave out {role}.frozen=false")
+        encoder = described.encoder
+        assert isinstance(encoder, Lookup), "that is what looks_up says"
         found = encoder.open(dataset)
-        key = digest({"kind": "found", "encoder": card, **source})
-        return Encoded(found, found, {"pooled": encoder.dim}, encoder, frozen=True, key=key, how=how)
+        return Encoded(found, {"pooled": described.dim}, described, True, how, lambda: found)
     item = dataset.image if role == "image" else dataset.text
-    encoder.to(how.device)
-    widths = {"pooled": encoder.dim}
-    if outputs and all(name in encoder.outputs for name in outputs):
-        widths |= {name: encoder.outputs[name] for name in outputs}
+    widths = {"pooled": described.dim}
+    if outputs and all(name in described.outputs for name in outputs):
+        widths |= {name: described.outputs[name] for name in outputs}
 
-    def prepare(row: int) -> Tensor:
-        try:
-            return encoder.prepare(item(row))
-        except (HashzooError, OSError) as error:
-            raise HashzooError(f"the {role} of row {row} of {dataset.name} cannot be read ({error})") from error
+    def array(preimage: dict[str, Any], what: str, network: Callable[[Encoder, Tensor], Tensor]) -> np.ndarray:
+        def make(ranges: Sequence[range]) -> Generator[tuple[range, np.ndarray], None, None]:
+            encoder = described.encoder.to(how.device)
 
-    def array(preimage: dict[str, Any], what: str, network: Any) -> np.ndarray:
-        # Tokenisers are rarely made for several threads, and take little time.
-        return cached_array(
-            preimage,
-            how.rows,
-            lambda ranges: blocks(ranges, prepare, network, how, one_at_a_time=role == "text"),
-            f"{card['name']} {what} of {dataset.name}",
-            f"{role}s",
-        )
+            def prepare(row: int) -> Tensor:
+                try:
+                    return encoder.prepare(item(row))
+                except (HashzooError, OSError) as error:
+                    raise HashzooError(f"the {role} of row {row} of {dataset.name} cannot be read ({error})") from error
 
-    preimage = {"kind": "features", "encoder": card, "outputs": list(widths), **source, **how.place()}
-    computed = array(preimage, "features", lambda batch: features(encoder, batch, widths, how))
-    inputs = computed
-    if not frozen:
-        preimage = {"kind": "prepared", "encoder": card, **source}
-        inputs = array(preimage, "inputs", lambda batch: batch)
-    return Encoded(computed, inputs, widths, encoder, frozen, digest(preimage), how)
+            # Tokenisers are rarely made for several threads, and take little time.
+            return blocks(ranges, prepare, lambda batch: network(encoder, batch), how, one_at_a_time=role == "text")
+
+        return cached_array(preimage, how.rows, make, f"{card['name']} {what} of {dataset.name}", f"{role}s")
+
+    computed = {"kind": "features", "encoder": card, "outputs": list(widths), **source, **how.place()}
+    prepared = {"kind": "prepared", "encoder": card, **source}
+
+    def compute() -> np.ndarray:
+        return array(computed, "features", lambda encoder, batch: features(encoder, batch, widths, how))
+
+    if frozen:
+        return Encoded(compute(), widths, described, True, how, compute)
+    inputs = array(prepared, "inputs", lambda _, batch: batch)
+    return Encoded(inputs, widths, described, False, how, compute)

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,8 @@ from hashzoo.errors import HashzooError
 from hashzoo.opening import dataset_settings, open_dataset, train_data
 from hashzoo.recipe import ROLES, Cell, Recipe, build, check_used, pair_of
 from hashzoo.settings import Assignment, Value, parse_assignments
-from hashzoo.storage import digest, write_arrays, write_json
+from hashzoo.source import environment
+from hashzoo.storage import archive_folder, digest, write_arrays, write_json
 from hashzoo.track import Track, evaluator_digest, read_result
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Plan:
             [
                 *(self.track.describe(), asked, typed, self.device, self.threads),
                 *(sources(self.zoo), environment()),
-                *(_file_identity(name.partition(":")[2]) for name in cell.encoders.split("+")),
+                *(_file_identity(str(archive_folder(name.partition(":")[2]))) for name in cell.encoders.split("+")),
             ]
         )
 
@@ -236,7 +236,7 @@ class Plan:
         for recipe in self._recipes():
             for role in ROLES:
                 try:
-                    workbench.encoder(recipe, role)
+                    workbench.described(recipe, role)
                 except MissingWeights as error:
                     missing[error.encoder] = error
         if missing:
@@ -281,15 +281,6 @@ def find_device(device: str) -> torch.device:
 def sources(known: zoo.Zoo) -> dict[str, str]:
     own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", "encoders/*.py", "data/*.py")}
     return own | {p.name: p.source_digest() for p in known.plugins if p.state == "ok" and p.name != "hashzoo"}
-
-
-@functools.cache
-def environment() -> str:
-    """Digest of every installed distribution with its version."""
-    about = [
-        distribution.metadata for distribution in metadata.distributions()
-    ]  # read once: name and version are there
-    return digest(sorted({f"{fields['Name']}=={fields['Version']}" for fields in about}))
 
 
 def _file_identity(text: str) -> list[Any] | None:

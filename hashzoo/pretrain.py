@@ -115,8 +115,8 @@ def pretrain(
     if path.suffix != ".safetensors":
         raise HashzooError(f"--out names a .safetensors file, not {path}")
     bench = Workbench(data, track, find_device(device), threads)
-    built, about = bench.encoder(recipe, role)
-    if isinstance(built, Lookup) or not any(True for _ in built.parameters()):
+    described = bench.described(recipe, role)
+    if described.looks_up or not any(True for _ in described.encoder.parameters()):
         raise _untrainable(encoder)
     card = {
         "made_by": "hashzoo pretrain",
@@ -124,7 +124,7 @@ def pretrain(
         "encoder": encoder,
         "modality": role,
         "settings": {k: v for k, v in plain(recipe.sections[role].settings).items() if k != "weights"},
-        "start": about,
+        "start": described.card,
         "track": track.describe(),
         "objective": "binary cross-entropy of the labels through a linear layer",
         "augmentation": "shifts of up to an eighth of the side, mirror images" if role == "image" else "none",
@@ -153,7 +153,7 @@ class _Run:
         self.checkpoint = path.with_name(f"{path.name}.checkpoint")
         self.model = nn.ModuleDict({"encoder": encoded.trainable_encoder()})
         with seeded(schedule.seed, card["threads"]):
-            self.model["linear"] = nn.Linear(encoded.encoder.dim, len(bench.dataset.classes))
+            self.model["linear"] = nn.Linear(encoded.described.dim, len(bench.dataset.classes))
         self.model.to(bench.device)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=schedule.lr, weight_decay=WEIGHT_DECAY)
         self.history: list[dict[str, float]] = []

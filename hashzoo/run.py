@@ -34,6 +34,7 @@ from hashzoo.codes import Codes, health, pack, save_codes
 from hashzoo.data import Dataset
 from hashzoo.data.training import SeenRows, Training
 from hashzoo.encoders.base import Encoder, state_digest
+from hashzoo.encoders.described import Described, recalled, remember
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import check_trained
 from hashzoo.errors import HashzooError, one_line
@@ -42,6 +43,7 @@ from hashzoo.features import Encoded, encode_modality
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.recipe import ROLES, Cell, Recipe
 from hashzoo.settings import plain
+from hashzoo.source import environment
 from hashzoo.storage import (
     StorageError,
     atomic_write,
@@ -75,7 +77,7 @@ class Workbench:
     device: torch.device
     threads: int | None
     batch: int | None = None
-    _encoders: dict[str, tuple[Encoder, dict[str, Any]]] = field(default_factory=dict)
+    _described: dict[str, Described] = field(default_factory=dict)
     _encoded: dict[str, Encoded] = field(default_factory=dict)
     _texts: dict[str, torch.Tensor] = field(default_factory=dict)
 
@@ -84,34 +86,68 @@ class Workbench:
         """The training and val rows as trainers, and encoders that are fitted, see them."""
         return Training.of(self.dataset, self.track.train_data)
 
-    def encoder(self, recipe: Recipe, role: str) -> tuple[Encoder, dict[str, Any]]:
-        """The encoder of a role and its card; built and fitted once for all cells with the same settings."""
+    def described(self, recipe: Recipe, role: str) -> Described:
+        """The encoder of a role: its card from the cache, or built and fitted once for all cells of equal settings."""
         how = self.extraction(recipe, role)
         key = digest([recipe.encoders[role], role, _section(recipe, role), how.card()])
-        if key not in self._encoders:
+        if key not in self._described:
             weights, trained = recipe.trained(role)
             if trained:
                 check_trained(weights, trained, recipe.encoders[role], _section(recipe, role), self.track.describe())
-            encoder = recipe.encoder(role)
-            try:
-                if isinstance(encoder, Lookup):
-                    encoder.open(self.dataset)
-                else:
-                    encoder.fit(self.training.train.items(self.dataset, role))
-                card = {"name": recipe.encoders[role], **encoder.card(), **how.card()}
-                if trained:
-                    card |= {"weights": state_digest(encoder), "trained": trained}
-                canonical_json(card)
-            except HashzooError:
-                raise
-            except Exception as error:
-                raise HashzooError(
-                    f"encoder '{recipe.encoders[role]}' of {recipe.sections[role].plugin.origin} cannot be fitted and "
-                    f"described: {one_line(error)}",
-                    exit_code=1,
-                ) from error
-            self._encoders[key] = encoder.eval(), card
-        return self._encoders[key]
+            preimage = self._preimage(recipe, role)
+            found = recalled(preimage, lambda: self._built(recipe, role))
+            if found is None:
+                found = self._built(recipe, role)
+                if found.encoder.files is not None:
+                    remember(
+                        preimage, found, [*found.encoder.files, *([Path(weights).expanduser()] if trained else [])]
+                    )
+            self._described[key] = found
+        return self._described[key]
+
+    def _built(self, recipe: Recipe, role: str) -> Described:
+        """The encoder of a role, built, fitted and described."""
+        how = self.extraction(recipe, role)
+        _, trained = recipe.trained(role)
+        encoder = recipe.encoder(role)
+        try:
+            if isinstance(encoder, Lookup):
+                encoder.open(self.dataset)
+            else:
+                encoder.fit(self.training.train.items(self.dataset, role))
+            card = {"name": recipe.encoders[role], **encoder.card(), **how.card()}
+            if trained:
+                card |= {"weights": state_digest(encoder), "trained": trained}
+            canonical_json(card)
+        except HashzooError:
+            raise
+        except Exception as error:
+            raise HashzooError(
+                f"encoder '{recipe.encoders[role]}' of {recipe.sections[role].plugin.origin} cannot be fitted and "
+                f"described: {one_line(error)}",
+                exit_code=1,
+            ) from error
+        return Described.of(encoder.eval().to(how.device), card)
+
+    def _preimage(self, recipe: Recipe, role: str) -> dict[str, Any]:
+        """Everything that can change an encoder's card, but for the content of the files that it is read from."""
+        section = recipe.sections[role]
+        settings = _section(recipe, role)
+        named = [recipe.encoders[role].partition(":")[2].removeprefix("local-dir:"), *map(str, settings.values())]
+        preimage = {
+            "encoder": recipe.encoders[role],
+            "role": role,
+            "settings": settings,
+            "extraction": self.extraction(recipe, role).card(),
+            # What a relative path means depends on where one is.
+            "places": [str(Path(name).expanduser().resolve()) for name in named if name and _exists(name)],
+            "plugins": [plugin_card(plugin) for plugin in (zoo.load().plugins[0], section.plugin)],
+            "environment": environment(),
+        }
+        if getattr(section.target, "fit", None) is not Encoder.fit:
+            rows = np.ascontiguousarray(self.training.train.numbers(role), dtype="<i8")
+            preimage["fitted on"] = [self.dataset.fingerprint(), digest(rows.tobytes())]
+        return preimage
 
     def encoded(self, recipe: Recipe, role: str) -> Encoded:
         """All rows of one modality as this recipe's tower takes them."""
@@ -120,10 +156,8 @@ class Workbench:
         how = self.extraction(recipe, role)
         key = digest([recipe.encoders[role], role, _section(recipe, role), list(outputs), frozen, how.card()])
         if key not in self._encoded:
-            encoder, card = self.encoder(recipe, role)
-            encoded = encode_modality(self.dataset, encoder, card, role, outputs, frozen, how)
-            encoded.inputs_of(self.training.train.numbers(role))  # of many rows a file, which all cells share
-            self._encoded[key] = encoded
+            described = self.described(recipe, role)
+            self._encoded[key] = encode_modality(self.dataset, described, role, outputs, frozen, how)
         return self._encoded[key]
 
     def extraction(self, recipe: Recipe, role: str) -> Extraction:
@@ -151,7 +185,9 @@ def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
             "loss": recipe.method.loss,
             "trainer": recipe.method.trainer,
         },
-        "encoders": {role: {"name": recipe.encoders[role], "card": bench.encoder(recipe, role)[1]} for role in ROLES},
+        "encoders": {
+            role: {"name": recipe.encoders[role], "card": bench.described(recipe, role).card} for role in ROLES
+        },
         "settings": recipe.settings(),
         "bits": cell.bits,
         "seed": cell.seed,
@@ -349,7 +385,7 @@ def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., No
         device=bench.device,
         generator=torch.Generator().manual_seed(cell.seed),
         towers=lambda: Towers(tower("image"), tower("text")).to(bench.device),
-        text_inputs=None if isinstance(encoded["text"].encoder, Lookup) else text_inputs,
+        text_inputs=None if encoded["text"].described.looks_up else text_inputs,
         log=log,
         val=rows(seen.val) if len(seen.val) else None,
     )
@@ -375,18 +411,18 @@ def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, ro
 def seeded(seed: int, threads: int) -> Iterator[None]:
     """Seed every global generator for the block, with deterministic kernels; put all of it back afterwards."""
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - plugins may use the old interface
-    deterministic, thread_count = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic, thread_count = torch.get_deterministic_debug_mode(), torch.get_num_threads()
     try:
         with torch.random.fork_rng():
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             torch.manual_seed(seed)
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            # What torch.use_deterministic_algorithms does, which loads torch's compiler to tell it too.
+            torch.set_deterministic_debug_mode("warn")
             yield
     finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(deterministic)
         torch.set_num_threads(thread_count)
         random.setstate(python)
         np.random.set_state(numpy_state)  # noqa: NPY002
@@ -423,6 +459,13 @@ def device_name(device: torch.device) -> str:
 
 def _section(recipe: Recipe, name: str) -> dict[str, Any]:
     return {key: value.value for key, value in recipe.sections[name].settings.items()}
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError):  # a name too long, or of no user
+        return False
 
 
 def _version(distribution: str) -> str | None:

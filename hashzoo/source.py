@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 from collections.abc import Iterable
 from importlib import metadata
@@ -11,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage import digest, file_digest
 
 
 @functools.cache
@@ -37,6 +36,13 @@ def plugin_digest(distribution: str, modules: Iterable[str]) -> str:
     """SHA-256 over the source of a distribution and of all packages in which `modules` lie, hashzoo's own left out."""
     names = {package for module in {*modules, *_top_level(distribution)} if (package := _package_of(module))}
     return digest({name: source_digest(name) for name in sorted(names - {"hashzoo"})})
+
+
+@functools.cache
+def environment() -> str:
+    """Digest of every installed distribution with its version."""
+    about = [distribution.metadata for distribution in metadata.distributions()]  # read once: both are there
+    return digest(sorted({f"{fields['Name']}=={fields['Version']}" for fields in about}))
 
 
 def _top_level(distribution: str) -> set[str]:
@@ -80,7 +86,6 @@ def _counts(path: Path) -> bool:
 
 def _file_digest(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError:
         return "unreadable"  # one plugin's file permissions must not keep the others from running

@@ -33,6 +33,13 @@ def cache_dir() -> Path:
     return Path(base).expanduser() / "hashzoo"
 
 
+def archive_folder(name: str) -> Path:
+    """Where an archive of features lies: at a path, or, as `hashzoo features import` puts it, under a name."""
+    path = Path(name).expanduser()
+    imported = cache_dir() / "archives" / name
+    return imported if path.name == name and not path.exists() and imported.is_dir() else path
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text on every machine."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -48,6 +55,13 @@ def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_identity(path: Path) -> list[Any]:
+    """Place, size, time and inode of a file or folder: while they stay, nobody has written it again."""
+    path = Path(path).resolve()
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from hashzoo.errors import HashzooError, did_you_mean
-from hashzoo.plan import environment, sources
+from hashzoo.plan import sources
 from hashzoo.recipe import Cell, build, pair_of
 from hashzoo.settings import SHARED, Assignment, parse_assignments
+from hashzoo.source import environment
 from hashzoo.storage import cache_dir, digest, read_json, write_json
 from hashzoo.zoo import Zoo
 

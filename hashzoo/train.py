@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashzoo.arrays import take
+from hashzoo.arrays import Selected, take
 from hashzoo.model import Tower, Towers
 
 
@@ -28,8 +30,8 @@ class Batch:
 class _TakenBatch(Batch):
     """A batch whose images and texts are taken from the rows when they are asked for: a stage may need one alone."""
 
-    def __init__(self, rows: Rows, index: Tensor):
-        self.index, self.labels, self._rows = index, rows.labels[index.to(rows.device)], rows
+    def __init__(self, rows: Rows, index: Tensor, labels: Tensor):
+        self.index, self.labels, self._rows = index, labels, rows
 
     @cached_property
     def image(self) -> Tensor:  # type: ignore[override]
@@ -44,16 +46,23 @@ class Rows:
     """The training (or validation) rows of a job, indexed 0..n-1.
 
     `image` and `text` are what the towers take: cached features (n, width) of a frozen encoder, or
-    prepared items (n, ...) of one that is trained along. They may be memory-mapped: take batches. Features come
-    as float32, however they are kept.
+    prepared items (n, ...) of one that is trained along. They may be read from a file when they are taken: take
+    batches. Features come as float32, however they are kept.
     """
 
-    def __init__(self, image: np.ndarray, text: np.ndarray, labels: np.ndarray, device: torch.device):
+    def __init__(
+        self, image: np.ndarray | Selected, text: np.ndarray | Selected, labels: np.ndarray, device: torch.device
+    ):
         self._image, self._text, self.device = image, text, device
-        self.labels = torch.from_numpy(labels.astype(np.float32)).to(device)
+        self._labels = torch.from_numpy(labels).to(device)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._labels)
+
+    @functools.cached_property
+    def labels(self) -> Tensor:
+        """Labels of all rows, (n, C) float in {0, 1}; four bytes an entry, which batches do not need."""
+        return self._labels.float()
 
     def image(self, index: Tensor) -> Tensor:
         return self._take(self._image, index)
@@ -62,9 +71,9 @@ class Rows:
         return self._take(self._text, index)
 
     def batch(self, index: Tensor) -> Batch:
-        return _TakenBatch(self, index)
+        return _TakenBatch(self, index, self._labels[index.to(self.device)].float())
 
-    def _take(self, array: np.ndarray, index: Tensor) -> Tensor:
+    def _take(self, array: np.ndarray | Selected, index: Tensor) -> Tensor:
         taken = torch.from_numpy(take(array, index.numpy())).to(self.device)
         return taken.float() if taken.is_floating_point() else taken
 
@@ -188,7 +197,7 @@ class Descent:
         """AdamW with cosine decay to zero; encoders inside towers have their own learning rate."""
         groups = parameter_groups(modules, lr, encoder_lr)
         # The fused kernel takes a third of the time on a CPU; a training step spends much of it here.
-        optimiser = torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
+        optimiser = light(torch.optim.AdamW)(groups, weight_decay=weight_decay, fused=True)
         return cls(optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(epochs, 1)))
 
     def step(self, terms: dict[str, Tensor], rows: int) -> None:
@@ -206,6 +215,28 @@ class Descent:
         means = {name: total.item() / self._rows for name, total in self._sums.items()}
         self._sums, self._rows = {}, 0
         return means
+
+
+@functools.cache
+def light(optimiser: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """An optimiser of torch without what its calls load: torch's compiler, seconds and 100 MB of every process.
+
+    torch wraps `add_param_group`, `zero_grad` and `step` so that its compiler leaves them out; in a program that
+    compiles nothing, what is wrapped does the same.
+    """
+
+    class Light(optimiser):  # type: ignore[misc, valid-type]
+        def add_param_group(self, param_group: dict) -> None:
+            inspect.unwrap(optimiser.add_param_group)(self, param_group)
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            inspect.unwrap(optimiser.zero_grad)(self, set_to_none)
+
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+            return inspect.unwrap(optimiser.step)(self, closure)
+
+    return Light
 
 
 def parameter_groups(modules: Sequence[nn.Module], lr: float, encoder_lr: float) -> list[dict]:

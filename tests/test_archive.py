@@ -17,6 +17,7 @@ from hashzoo.encoders.archive import Archive, write_archive
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
 from hashzoo.settings import parse_assignments
+from hashzoo.storage import cache_dir
 
 SETTINGS = [part for setting in (*SMALL, "text.size=64") for part in ("--set", setting)]
 CARD = {"encoder": "clip", "weights": "0123"}
@@ -66,6 +67,38 @@ def test_another_archive_in_the_same_place_is_not_answered_from_old_runs(exporte
     write_archive(exported, data, features, {"image": CARD, "text": CARD})
     again = json.loads(bench(command, "archive:a", *settings).out)
     assert [run["reused"] for run in again["results"]] == [False, False]
+
+
+def test_an_imported_archive_is_found_by_its_name(exported, command, sentence, data):
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    by_path = json.loads(bench(command, "archive:a", *settings).out)
+    done = command("features", "import", "a", "--as", "clip-1")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "type --encoders archive:clip-1"
+    assert json.loads(command("features", "import", "a", "--link", "--json").out)["name"] == "a"
+    exported.rename("b")
+    by_name = json.loads(bench(command, "archive:clip-1", *settings).out)
+    assert [run["scores"] for run in by_name["results"]] == [run["scores"] for run in by_path["results"]]
+    assert "no archive of features" in bench_error(sentence, "archive:a")  # the link leads nowhere
+
+    assert command("features", "import", "b", "--as", "clip-1").code == 0  # it is there already
+    features = {role: np.load(f"b/{role}.npy")[::-1].copy() for role in ("image", "text")}
+    write_archive(Path("c"), data, features, {"image": CARD, "text": CARD})
+    assert "another archive of that name" in sentence("features", "import", "c", "--as", "clip-1")
+    shutil.rmtree(cache_dir() / "archives" / "clip-1")
+    assert command("features", "import", "c", "--as", "clip-1").code == 0
+    other = json.loads(bench(command, "archive:clip-1", *settings).out)
+    assert [run["reused"] for run in other["results"]] == [False, False]
+
+
+def test_what_is_not_sound_is_not_imported(exported, sentence):
+    assert "no archive of features" in sentence("features", "import", "nowhere")
+    assert "no name for an archive" in sentence("features", "import", "a", "--as", "../elsewhere")
+    with open("a/text.npy", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+    assert "text.npy is not what" in sentence("features", "import", "a", code=1)
+    assert not (cache_dir() / "archives").exists()
 
 
 def test_one_encoder_exports_what_it_encodes(tiny, command, sentence):

@@ -115,7 +115,7 @@ def test_a_repository_that_the_hub_does_not_know_is_said(hub, monkeypatch):
     def unknown(_name):
         raise RepositoryNotFoundError("404", response=Mock(headers={}))
 
-    monkeypatch.setattr("hashzoo.encoders.timm.load_model_config_from_hf", unknown)
+    monkeypatch.setattr("timm.models.load_model_config_from_hf", unknown)
     with pytest.raises(MissingWeights, match="the hub has no public repository of that name"):
         TimmEncoder("hf-hub:someone/misspelt")
 

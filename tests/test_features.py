@@ -10,7 +10,9 @@ import torch
 
 from hashzoo import arrays, features
 from hashzoo.data.scenes import Scenes
+from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.bow import BagOfWords
+from hashzoo.encoders.described import Described
 from hashzoo.errors import HashzooError
 from hashzoo.extraction import CPU_BATCH, Extraction
 from hashzoo.features import encode_modality
@@ -40,7 +42,7 @@ def encoder(tiny):
 
 def encoded(data, encoder, card=CARD, outputs=(), frozen=True, **how):
     how = Extraction(**how)
-    return encode_modality(data, encoder, {**card, **how.card()}, "image", outputs, frozen, how)
+    return encode_modality(data, Described.of(encoder, {**card, **how.card()}), "image", outputs, frozen, how)
 
 
 def slow(data, encoder):
@@ -175,7 +177,7 @@ def test_named_outputs_are_left_out_unless_the_encoder_has_them_all(data, encode
 def test_texts(data):
     bow = BagOfWords(size=50)
     bow.fit(data.text(int(row)) for row in data.splits.train)
-    found = encode_modality(data, bow, {"name": "bow", **bow.card()}, "text", (), True)
+    found = encode_modality(data, Described.of(bow, {"name": "bow", **bow.card()}), "text")
     np.testing.assert_array_equal(found.features[5], bow.prepare(data.text(5)).numpy())
     assert found.tower_inputs(["", "red circle"]).shape == (2, 50)
 
@@ -253,7 +255,6 @@ def test_float16_is_stored_when_asked_for_and_said_in_the_card(data, encoder):
     whole, half = encoded(data, encoder), encoded(data, encoder, stored="float16")
     assert half.features.dtype == np.float16
     np.testing.assert_array_equal(half.features, whole.features.astype(np.float16))
-    assert half.key != whole.key
     found = half.tower_inputs([data.image(3)])
     assert found.dtype == torch.float32
     np.testing.assert_array_equal(found[0].numpy(), half.features[3].astype(np.float32))
@@ -279,28 +280,33 @@ def test_bfloat16_runs_the_network_in_it(data):
     encoder = Linear().eval()
     encoder.fit(data.text(int(row)) for row in data.splits.train)
     exact, reduced = (
-        encode_modality(data, encoder, {"name": how.precision}, "text", how=how).features
+        encode_modality(data, Described.of(encoder, {"name": how.precision}), "text", how=how).features
         for how in (Extraction(), Extraction(precision="bfloat16"))
     )
     assert reduced.dtype == np.float32
     assert 1e-4 < np.abs(exact - reduced).max() < 0.1
 
 
-def test_many_rows_of_a_split_lie_in_a_file_of_their_own(data, encoder, monkeypatch):
+def test_many_rows_of_a_split_are_read_when_they_are_taken(data, encoder, monkeypatch):
     found, split = encoded(data, encoder), data.splits.train
     in_memory = found.inputs_of(split)
     assert type(in_memory) is np.ndarray
     monkeypatch.setattr(features, "LARGE", 1)
     monkeypatch.setattr(arrays, "LARGE", 1)  # so that pages are let go, too
-    monkeypatch.setattr(features, "COPIED_ROWS", 7)
+    files = cached_files()
     mapped = found.inputs_of(split)
-    np.testing.assert_array_equal(mapped, in_memory)
-    assert mapped.filename != found.features.filename
-    assert mapped.base.size() < len(split) * 48 * 4 + 1000  # the file holds these rows and a header
-    assert not mapped.flags.writeable
-    again = found.inputs_of(split)
-    assert again.filename == mapped.filename
-    np.testing.assert_array_equal(found.inputs_of(data.splits.query), found.features[data.splits.query])
+    assert isinstance(mapped, arrays.Selected)
+    assert mapped.array is found.features
+    assert cached_files() == files  # nothing is copied
+    some = np.array([5, 0, 5, len(split) - 1])
+    np.testing.assert_array_equal(arrays.take(mapped, some), in_memory[some])
+    with pytest.raises(IndexError):
+        arrays.take(mapped, np.array([len(split)]))
+    missing = np.array([3, NO_TEXT, 4])
+    blank = np.zeros(48, dtype=np.float32)
+    monkeypatch.setattr(type(found), "_blank", lambda *_: blank + 7)
+    taken = arrays.take(found.inputs_of(missing), np.array([1, 0]))
+    np.testing.assert_array_equal(taken, np.stack([blank + 7, found.features[3]]))
 
 
 def test_a_batch_that_the_gpu_has_no_memory_for_is_halved(monkeypatch):

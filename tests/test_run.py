@@ -164,7 +164,7 @@ def test_a_trainable_encoder_is_trained_and_the_cached_one_is_not(bench):
     folder, result = trained(bench, "toy", "image.frozen=false", "trainer.encoder_lr=0.1")
     assert result["status"] == "ok", result
     assert load_file(folder / "model.safetensors")["image.encoder.scale"].sub(1).abs().max() > 0.01
-    assert bench.encoder(recipe_of(), "image")[0].scale.unique().tolist() == [1.0]
+    assert bench.described(recipe_of(), "image").encoder.scale.unique().tolist() == [1.0]
 
 
 def test_a_run_leaves_the_global_random_state_as_it_was(bench):

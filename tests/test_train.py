@@ -9,7 +9,7 @@ from torch import nn
 
 from hashzoo.losses import Pairwise
 from hashzoo.model import HashHead, Tower, Towers
-from hashzoo.train import Batch, Descent, GradientTrainer, Job, Rows, Trainer, Untrained, parameter_groups
+from hashzoo.train import Batch, Descent, GradientTrainer, Job, Rows, Trainer, Untrained, light, parameter_groups
 
 CPU = torch.device("cpu")
 
@@ -149,3 +149,23 @@ def test_no_epochs_and_no_training_give_fresh_towers():
 def test_a_trainer_must_fit():
     with pytest.raises(TypeError, match="abstract"):
         Trainer()
+
+
+@pytest.mark.parametrize(("optimiser", "settings"), [("AdamW", {"fused": True}), ("SGD", {"momentum": 0.9})])
+def test_a_light_optimiser_steps_as_that_of_torch_does(optimiser, settings):
+    weights = []
+    for make in (getattr(torch.optim, optimiser), light(getattr(torch.optim, optimiser))):
+        torch.manual_seed(0)
+        module = torch.nn.Linear(5, 3)
+        one, other = make([{"params": [module.weight]}], lr=0.1, weight_decay=0.01, **settings), module.bias
+        one.add_param_group({"params": [other], "lr": 0.01})
+        line = torch.optim.lr_scheduler.CosineAnnealingLR(one, 5)
+        for _ in range(5):
+            one.zero_grad()
+            module(torch.randn(4, 5)).square().sum().backward()
+            one.step()
+            line.step()
+        one.zero_grad()
+        assert module.weight.grad is None
+        weights.append(torch.cat([module.weight.flatten(), module.bias]).tolist())
+    assert weights[0] == weights[1]

@@ -237,7 +237,7 @@ def test_a_job_holds_what_may_be_seen_and_the_database_stays_clean(frozen, tiny)
     assert (seen.train.texts == NO_TEXT).any()
     assert (seen.val.texts == NO_TEXT).any()
 
-    encoder, _ = harder.encoder(recipe, "text")
+    encoder = harder.described(recipe, "text").encoder
     shown = [data.text(row) for row in seen.train.texts.tolist() if row != NO_TEXT]
     assert set(encoder.words) == {word for text in shown for word in WORD.findall(text.lower())}
     np.testing.assert_allclose(

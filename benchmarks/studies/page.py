@@ -124,8 +124,8 @@ def table(study: Study, runs: Iterable[Run]) -> str:
     columns |= {name: _all(value) for name, value in study.measured.items()}
     lines = [_line([*study.rows, *columns]), _line([":--"] * len(study.rows) + ["--:"] * len(columns))]
     for key, group in groups.items():
-        cells = [spread(values(group)) for values in columns.values()]
-        lines.append(_line([*(f"`{part}`" if isinstance(part, str) and "{" in part else str(part) for part in key), *cells]))
+        heads = [f"`{part}`" if "{" in str(part) else str(part) for part in key]
+        lines.append(_line([*heads, *(spread(values(group)) for values in columns.values())]))
     return "".join(lines)
 
 
@@ -144,7 +144,8 @@ def signed(value: float) -> str:
 
 def tests(comparisons: Iterable[dict[str, Any]], tracks: Mapping[str, dict[str, Any]]) -> str:
     """Differences of the mean of both directions, each with its interval and p."""
-    lines = [_line(["data", "bits", "a", "b", "a - b", "95 % interval", "p"]), _line([":--", "--:"] + [":--"] * 2 + ["--:"] * 3)]
+    heads = ["data", "bits", "a", "b", "a - b", "95 % interval", "p"]
+    lines = [_line(heads), _line([":--", "--:", ":--", ":--", "--:", "--:", "--:"])]
     for row in comparisons:
         low, high = map(signed, row["interval"])
         words = [title_of(tracks[row["track"]]), str(row["bits"]), row["a"], row["b"]]
@@ -220,7 +221,7 @@ STUDIES: dict[str, Study] = {
     ),
     "prompts": Study(
         {
-            "prompt": lambda run: "none: 0/1 vectors" if "trainer.labels" in run["settings"] else run["settings"]["trainer.prompt"],
+            "prompt": setting("trainer.prompt", "none: 0/1 vectors"),
             "several labels": setting("trainer.join"),
         },
         measured={"image to label": label_map},
@@ -246,8 +247,6 @@ STUDIES: dict[str, Study] = {
         ),
     ),
     "features": Study({"encoders": encoders}, across=method, compared=OTHERS),
-    "lengths": Study(
-        {"bits": lambda run: run["bits"]}, across=method, compared=OTHERS, facts=direction_facts
-    ),
+    "lengths": Study({"bits": lambda run: run["bits"]}, across=method, compared=OTHERS, facts=direction_facts),
     "folds": Study({"method": method}),
 }

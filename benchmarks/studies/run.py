@@ -32,7 +32,8 @@ BEFORE = {
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("study", nargs="+", choices=sorted(page.STUDIES), metavar="STUDY", help=", ".join(page.STUDIES))
+    studies = sorted(page.STUDIES)
+    arguments.add_argument("study", nargs="+", choices=studies, metavar="STUDY", help=", ".join(studies))
     arguments.add_argument("--runs", type=Path, default=Path("runs/studies"), help="keeps the runs [runs/studies]")
     arguments.add_argument("--tables", action="store_true", help="only write tables and figures again")
     asked = arguments.parse_args()

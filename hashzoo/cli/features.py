@@ -11,7 +11,7 @@ from hashzoo.cli.bench import BatchSize, Dataset, Device, Json, Settings
 from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import console, print_json
 
-app = typer.Typer(help="Export features of a data set, and verify an archive of them.", no_args_is_help=True)
+app = typer.Typer(help="Export features of a data set, verify an archive of them, import one.", no_args_is_help=True)
 Encoders = Annotated[
     str, typer.Option("--encoders", help="lite, IMAGE+TEXT, or one encoder, such as clip:ViT-B-16/openai.")
 ]
@@ -48,6 +48,24 @@ def verify(
     for role, part in manifest["modalities"].items():
         open_part(folder, role, part)
     _show(manifest, folder, json)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="The folder of an archive.")],
+    name: Annotated[str, typer.Option("--as", help="The name to use it by; the folder's own when left out.")] = "",
+    link: Annotated[bool, typer.Option("--link", help="Leave the files where they are.")] = False,
+    json: Json = False,
+) -> None:
+    """Verify an archive and keep it under a name: `--encoders archive:NAME` finds it from everywhere."""
+    from hashzoo.export import import_archive
+
+    name, manifest = import_archive(folder, name, link)
+    if json:
+        print_json({"name": name, **manifest})
+        return
+    _show(manifest, folder, False)
+    console().print(f"type --encoders archive:{name}", highlight=False, markup=False)
 
 
 def _show(manifest: dict, folder: Path, json: bool) -> None:

@@ -231,7 +231,7 @@ def with_pictures(pairs: Pairs, splits: Splits, source: Path) -> tuple[Rows, int
     kept = np.flatnonzero(there).tolist()
     parts = {
         name: number[split[there[split]]]
-        for name in ("train", "query", "database")
+        for name in ("train", "val", "query", "database")
         for split in [getattr(splits, name)]
     }
     rows = Rows(

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import importlib.util
 import io
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from hashzoo.data.locks import alone
 from hashzoo.data.npm import fetch, read_json_members
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import atomic_write, cache_dir, digest, read_json, write_json
+from hashzoo.storage import atomic_write, cache_dir, digest, file_digest, read_json, write_json
 
 RECIPE = 1  # raised when the code below, or emoji_rows, makes other rows of the same packages
 SIZES = range(16, 513)
@@ -88,9 +87,8 @@ class Emoji(Dataset):
         """Read every byte of the cache; raise a sentence that names the file that changed since preparation."""
         for file, recorded in self._meta["files"].items():
             path = self._folder / file
-            with open(path, "rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != recorded["sha256"]:
-                    raise self._damaged(path)
+            if file_digest(path) != recorded["sha256"]:
+                raise self._damaged(path)
 
     @classmethod
     def prepare(cls, variant: str = "", size: int = 128) -> None:  # type: ignore[override]
@@ -220,5 +218,4 @@ def _check_settings(variant: str, size: int) -> None:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}

@@ -37,7 +37,10 @@ class Exchange:
         names: a path a row, or None.
         texts: (N, dim) float32 features, or None.
         captions: one or more strings a row, or None.
-        splits: rows of train, query and database, where the files say.
+        splits: rows of train, query and database, and perhaps val, where the files say.
+        rule: how they say it.
+        classes: C names, where the files have them.
+        notes: sentences on the labels that the user should know.
     """
 
     labels: np.ndarray
@@ -46,6 +49,9 @@ class Exchange:
     texts: np.ndarray | None = None
     captions: list[list[str]] | None = None
     splits: Mapping[str, np.ndarray] | None = None
+    rule: str = "the lists train.txt, test.txt (queries) and database.txt"
+    classes: list[str] | None = None
+    notes: Sequence[str] = ()
 
 
 def read_exchange(source: Path) -> Exchange:

@@ -12,6 +12,7 @@ from PIL import Image
 from hashzoo.data.archives import Source, listing, read_lines
 from hashzoo.data.base import Splits
 from hashzoo.data.benchmarks import Pairs, common_root, with_pictures
+from hashzoo.data.captions import find_captions, read_captions
 from hashzoo.data.exchange import Exchange, read_exchange
 from hashzoo.data.locks import alone
 from hashzoo.data.prepared import Prepared, Rows, write_prepared
@@ -36,7 +37,8 @@ class Files(Prepared):
     DCMH: `IAll` (pictures (h, w, 3, N) or features (N, dim)), `YAll` (N, tags), `LAll` (N, labels) in one .mat file or
     several; the first 2,000 rows are queries, the next 10,000 training rows. DCHMT: index.mat, caption.mat (or .txt)
     and label.mat; 5,000 and 10,000 of a permutation. DeepHash: train.txt, test.txt, database.txt with pictures below
-    the folder. Beside them: a list of tags (TagList.txt), which turns `YAll` into texts too, and classes.txt.
+    the folder. Flickr30k: its captions, with labels.txt or label_words.txt (see `captions`) and pictures below the
+    folder. Beside them: a list of tags (TagList.txt), which turns `YAll` into texts too, and classes.txt.
     """
 
     known = frozenset({"unused label"})
@@ -55,7 +57,8 @@ class Files(Prepared):
             if not (folder / "manifest.json").exists():
                 raise HashzooError(f"'files/{variant}' is made of files of yours: type {_how(variant)}")
             return
-        found = read_exchange(source)
+        captions = find_captions(source)
+        found = read_exchange(source) if captions is None else read_captions(captions)
         with alone(folder):
             rows, notes = _rows(found, source, folder)
             rows.source = {"notes": notes}
@@ -66,8 +69,8 @@ class Files(Prepared):
 
 def _rows(found: Exchange, source: Path, folder: Path) -> tuple[Rows, list[str]]:
     beside = source if source.is_dir() else source.parent
-    classes = _classes(beside, found.labels.shape[1])
-    splits, notes = _splits(found), []
+    classes = found.classes or _classes(beside, found.labels.shape[1])
+    splits, notes = _splits(found), list(found.notes)
     splits.check(len(found.labels))
     texts: list[str] | None = None
     features = {}
@@ -100,7 +103,7 @@ def _rows(found: Exchange, source: Path, folder: Path) -> tuple[Rows, list[str]]
 
 def _splits(found: Exchange) -> Splits:
     if found.splits is not None:
-        return Splits(**found.splits, rule="the lists train.txt, test.txt (queries) and database.txt")
+        return Splits(**found.splits, rule=found.rule)
     rows = len(found.labels)
     listed = found.names is not None
     query, train = DCHMT if listed else DCMH if rows < 100_000 else DCMH_LARGE
@@ -183,5 +186,5 @@ def _folder(variant: str) -> Path:
 def _how(variant: str) -> str:
     return (
         f"hashzoo datasets prepare files/{variant} --from FOLDER, with the folder that holds IAll, YAll and LAll "
-        f"(.mat), or index.mat, caption.mat and label.mat, or train.txt, test.txt and database.txt"
+        f"(.mat), or index.mat, caption.mat and label.mat, or train.txt, test.txt and database.txt, or captions"
     )

@@ -18,7 +18,7 @@ import numpy as np
 from hashzoo.arrays import ROWS_AT_ONCE, file_sha256, take, write_array
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
-from hashzoo.storage import cache_dir, canonical_json, read_json, write_json
+from hashzoo.storage import archive_folder, cache_dir, canonical_json, read_json, write_json
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset
@@ -36,7 +36,7 @@ class Archive(Lookup):
     Every byte is compared with the manifest's digest before it is used; nothing in the folder is run or unpickled.
 
     Args:
-        folder: path of the archive.
+        folder: path of the archive, or the name under which it was imported.
         modality: "image" or "text".
     """
 
@@ -44,7 +44,7 @@ class Archive(Lookup):
         super().__init__()
         if not folder:
             raise HashzooError("encoder 'archive' needs a folder; type for example archive:FOLDER")
-        self.modality, self.folder = modality, Path(folder).expanduser()
+        self.modality, self.folder = modality, archive_folder(folder)
         self._about = read_manifest(self.folder)
         parts = self._about["modalities"]
         if modality not in parts:

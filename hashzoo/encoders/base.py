@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,11 +56,15 @@ class Encoder(nn.Module):
         modality: "image" (items are RGB PIL images) or "text" (items are strings).
         dim: width of the feature vector.
         outputs: widths of further named outputs, such as {"stage1": 64}; flat vectors.
+        files: every file and folder that it was read from, where its card depends on nothing else but its settings,
+            the installed packages and what it was fitted on. The card is then remembered, and the encoder not built
+            where its features are cached. None where this is not known.
     """
 
     modality: str
     dim: int
     outputs: Mapping[str, int] = {}
+    files: Sequence[Path] | None = None
 
     def fit(self, items: Iterable[Any]) -> None:
         """See the raw items of the training rows once, before anything is encoded (vocabularies)."""

@@ -42,6 +42,7 @@ class BagOfWords(Encoder):
         self.dim, self.min_count = size, min_count
         self.words: tuple[str, ...] = ()
         self._place: dict[str, int] = {}
+        self.files = []
         self.eval()
 
     def fit(self, items: Iterable[str]) -> None:

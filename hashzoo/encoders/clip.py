@@ -10,16 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
-from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hashzoo.encoders.base import Encoder, MissingWeights
 from hashzoo.encoders.pixels import Normalise, check_pixels, square
-from hashzoo.encoders.weights import hub, hub_reason, quiet, seeded, weights_card, weights_path
+from hashzoo.encoders.weights import files_in, hub, hub_files, hub_reason, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
 
 PATH_HELP = "a .safetensors or .pt file with the state dict of this open_clip model"
@@ -73,6 +70,7 @@ class Clip(Encoder):
         self.quick_gelu = bool(self.config.get("quick_gelu") or tag_config.get("quick_gelu"))
         side = check_pixels(pixels, self.name) if pixels else 0
         build = Build(self.model_name, *self._weights(tag_config), quick_gelu=self.quick_gelu, pixels=side)
+        self.files = _files(build)
         self.tower = _take(modality, build)
         self.dim = int(self.config["embed_dim"])
         if modality == "image":
@@ -111,6 +109,8 @@ class Clip(Encoder):
 
     def _weights(self, tag_config: dict[str, Any]) -> tuple[Path | None, bool]:
         """The checkpoint to load, and whether it is the one that the name brings itself."""
+        import open_clip
+
         if self.weights == "random":
             return None, False
         if self.weights != "pretrained":
@@ -128,6 +128,8 @@ class Clip(Encoder):
 
     def _set_tokenizer(self, max_tokens: int) -> None:
         """The model's tokenizer, which cuts and fills texts to `max_tokens` (0: to its own limit)."""
+        import open_clip
+
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not (max_tokens == 0 or max_tokens >= 3):
             raise HashzooError(f"max_tokens of encoder '{self.name}' must be a whole number from 3, not {max_tokens!r}")
         own = self.config["text_cfg"].get("context_length", 77)
@@ -149,6 +151,8 @@ class Clip(Encoder):
             self.tower.attn_mask = self.tower.attn_mask[:max_tokens, :max_tokens]  # open_clip leaves it as it is
 
     def _set_preprocessing(self, recorded: dict[str, Any]) -> None:
+        from open_clip.transform import PreprocessCfg
+
         preprocess = asdict(PreprocessCfg()) | recorded
         sides = self.tower.image_size
         sides = tuple(sides) if isinstance(sides, (tuple, list)) else (sides, sides)
@@ -161,6 +165,8 @@ class Clip(Encoder):
 
 def _configs(model: str, tag: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """open_clip's configuration of a model and of a tag ({} without tag); one sentence when it has none."""
+    import open_clip
+
     config = open_clip.get_model_config(model)
     if config is None:
         near = difflib.get_close_matches(f"{model}-{tag}", open_clip.list_models(), n=1)
@@ -182,6 +188,8 @@ def _configs(model: str, tag: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _found_config(name: str) -> dict[str, Any]:
     """The configuration in a repository or folder that open_clip wrote."""
+    import open_clip
+
     try:
         with _access(name):
             config = open_clip.get_model_config(name)
@@ -199,8 +207,15 @@ def _access(model: str) -> contextlib.AbstractContextManager[None]:
     """The hub for repositories and for the few models whose text tower or tokenizer lies there, silence for all."""
     if model.startswith((HUB, FOLDER)):
         return hub() if model.startswith(HUB) else quiet()
+    return hub() if _is_remote(model) else quiet()
+
+
+def _is_remote(model: str) -> bool:
+    """Whether the text tower or the tokenizer of a model of open_clip's own lies on the hub."""
+    import open_clip
+
     remote = any(key.startswith("hf_") for key in open_clip.get_model_config(model)["text_cfg"])
-    return hub() if remote or "siglip" in model.lower() else quiet()
+    return remote or "siglip" in model.lower()
 
 
 @dataclass(frozen=True)
@@ -231,8 +246,19 @@ def _take(modality: str, build: Build) -> Any:
     return towers.pop(modality)
 
 
+def _files(build: Build) -> list[Path] | None:
+    """What a tower and its tokenizer are read from; None of what the hub keeps in files of its own choice."""
+    if build.model.startswith(FOLDER):
+        return [*files_in(Path(build.model.removeprefix(FOLDER))), *([build.file] if build.file else [])]
+    if build.model.startswith(HUB) or _is_remote(build.model):
+        return None
+    return hub_files(build.file) if build.file else []
+
+
 @functools.lru_cache(maxsize=1)  # the other tower waits here for the encoder of the other modality
 def _load(build: Build, stamp: tuple[tuple[int, int], ...]) -> dict[str, nn.Module]:
+    import open_clip
+
     try:
         with seeded(), _access(build.model):
             clip = open_clip.create_model(
@@ -260,6 +286,9 @@ def _load(build: Build, stamp: tuple[tuple[int, int], ...]) -> dict[str, nn.Modu
 
 def _fill(clip: Any, file: Path, build: Build) -> None:
     """Put the weights of a file into a model; each tensor must be there and fit."""
+    import open_clip
+    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
+
     if not _is_archive(file):
         open_clip.load_checkpoint(clip, str(file))
         return

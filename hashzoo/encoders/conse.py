@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data import ImageNetInfo
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -16,7 +18,7 @@ from hashzoo.encoders.lite0 import Lite0, classifier
 from hashzoo.encoders.minilm import MiniLM
 from hashzoo.encoders.weights import seeded, weights_card
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage import cache_dir, digest, read_json, write_json
 
 SAMPLE = 1000  # training rows, evenly spaced, from which the centre is taken
 BATCH = 50
@@ -60,13 +62,17 @@ class Conse(Encoder):
         else:
             self.encoder = Lite0(pixels, weights)
             self.classifier = _untrained_classifier() if weights == "random" else classifier()
-            vectors, self._classes = _class_vectors(weights)
+            vectors, self._classes, named_from = _class_vectors(weights)
             self.register_buffer("classes", vectors.clone(), persistent=False)
+        self.files = [*(self.encoder.files or ()), *(named_from if modality == "image" else ())]
         self.register_buffer("centre", torch.full((self.dim,), torch.nan))
         self.eval()
 
     def fit(self, items: Iterable[Any]) -> None:
-        """Take the centre from up to `SAMPLE` of the items, evenly spaced; they are encoded once more for it."""
+        """Take the centre from up to `SAMPLE` of the items, evenly spaced; they are encoded once more for it.
+
+        The centre is kept in the cache, by the content of the items that it is taken from.
+        """
         kept: list[Tensor] = []
         stride = 1
         for place, item in enumerate(items):
@@ -76,10 +82,19 @@ class Conse(Encoder):
                 kept, stride = kept[::2], 2 * stride
         if not kept:
             raise HashzooError("encoder 'conse' takes its centre from training rows; call fit with at least one")
+        rows = torch.stack(kept)
+        sample = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
+        note = cache_dir() / "centres" / f"{digest([self._before_fit(), sample])[:24]}.json"
+        if note.exists():
+            with contextlib.suppress(HashzooError, ValueError, TypeError, RuntimeError):  # a damaged note is made again
+                self.centre.copy_(torch.tensor(read_json(note)))
+                return
         with torch.no_grad():
-            vectors = [self._vectors(torch.stack(kept[at : at + BATCH])) for at in range(0, len(kept), BATCH)]
+            mean = torch.cat([self._vectors(batch) for batch in rows.split(BATCH)]).mean(0)
         # Coarser than the noise of the sample, so that sums in another order make no other card.
-        self.centre.copy_(torch.cat(vectors).mean(0).round(decimals=3))
+        self.centre.copy_(mean.round(decimals=3))
+        with contextlib.suppress(HashzooError):  # a cache that cannot be written costs time, not the result
+            write_json(note, self.centre.tolist())
 
     def prepare(self, item: Any) -> Tensor:
         """An image as (3, pixels, pixels) uint8, or a text as (128,) int32 token ids."""
@@ -92,11 +107,14 @@ class Conse(Encoder):
 
     def card(self) -> dict[str, Any]:
         self._check_fitted()
+        return {**self._before_fit(), "centre": digest(self.centre.tolist())}
+
+    def _before_fit(self) -> dict[str, Any]:
+        """The card but for the centre."""
         card: dict[str, Any] = {"encoder": "conse", "modality": self.modality, "dim": self.dim}
         inner = {name: value for name, value in self.encoder.card().items() if name not in ("encoder", "digest")}
         if self.modality == "image":
             card |= {"temperature": self.temperature, "classes": self._classes}
-        card["centre"] = digest(self.centre.tolist())
         return card | inner | weights_card(nn.ModuleList([self.encoder, *self._head()]), self.weights)
 
     def _vectors(self, x: Tensor) -> Tensor:
@@ -122,11 +140,13 @@ def _untrained_classifier() -> nn.Linear:
 
 
 @functools.cache  # a thousand texts take seconds
-def _class_vectors(weights: str) -> tuple[Tensor, str]:
-    """MiniLM vectors of the ImageNet class names, (1000, 384), and a digest of what they were made of.
+def _class_vectors(weights: str) -> tuple[Tensor, str, list[Path]]:
+    """MiniLM vectors of the ImageNet class names, (1000, 384), a digest of what they were made of, and MiniLM's files.
 
     The names are those that timm carries: the words of each WordNet synset, such as "tench, Tinca tinca".
     """
+    from timm.data import ImageNetInfo
+
     names = ImageNetInfo().label_descriptions()
     text = MiniLM(weights=weights)
     rows = torch.stack([text.prepare(name) for name in names])
@@ -135,4 +155,4 @@ def _class_vectors(weights: str) -> tuple[Tensor, str]:
     with torch.no_grad():
         for places in order.split(BATCH):
             vectors[places] = text(rows[places])
-    return vectors, digest([names, text.card()])
+    return vectors, digest([names, text.card()]), list(text.files or ())

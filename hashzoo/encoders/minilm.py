@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hashzoo.encoders.base import Encoder
-from hashzoo.encoders.weights import no_bars, package_folder, quiet, seeded, weights_card, weights_path
+from hashzoo.encoders.weights import files_in, no_bars, package_folder, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
 from hashzoo.storage import digest
 
@@ -42,7 +42,7 @@ class MiniLM(Encoder):
             folder = package_folder(PACKAGE.replace("-", "_"), PACKAGE, "minilm") / FOLDER
         else:
             folder = weights_path(weights, "minilm", PATH_HELP)
-        self.max_tokens, self.weights = max_tokens, weights
+        self.max_tokens, self.weights, self.files = max_tokens, weights, files_in(folder)
         self.tokenizer, self.model = _load(folder, untrained=weights == "random")
         self.dim = int(self.model.config.hidden_size)
         self.eval()

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 
 from hashzoo.encoders.base import Encoder, MissingWeights
-from hashzoo.encoders.weights import hub, hub_reason, no_bars, quiet, seeded, weights_card, weights_path
+from hashzoo.encoders.weights import (
+    files_in,
+    hub,
+    hub_files,
+    hub_reason,
+    no_bars,
+    quiet,
+    seeded,
+    weights_card,
+    weights_path,
+)
 from hashzoo.errors import HashzooError
 from hashzoo.storage import digest
 
@@ -38,7 +48,7 @@ class SentenceEncoder(Encoder):
         self.name, self.weights = f"st:{name}", weights
         if not name:
             raise HashzooError("encoder 'st' needs the name of a model; type for example st:all-mpnet-base-v2")
-        self.model = _load(name, weights)
+        self.model, self.files = _load(name, weights)
         own = min(self.model.max_seq_length or LONGEST, int(1e6))
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not (max_tokens == 0 or max_tokens >= 3):
             raise HashzooError(f"max_tokens of encoder '{self.name}' must be a whole number from 3, not {max_tokens!r}")
@@ -96,8 +106,8 @@ class SentenceEncoder(Encoder):
             )
 
 
-def _load(name: str, weights: str) -> Any:
-    """The model, in float32; nothing is said, and no code of the repository is run."""
+def _load(name: str, weights: str) -> tuple[Any, list[Path] | None]:
+    """The model, in float32, and its files; nothing is said, and no code of the repository is run."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -124,7 +134,17 @@ def _load(name: str, weights: str) -> Any:
         if local:
             raise HashzooError(f"{source} cannot be read as a sentence encoder; give {PATH_HELP}") from error
         raise MissingWeights(f"st:{name}", hub_reason(error), PATH_HELP) from error
-    return model
+    return model, _files(source)
+
+
+def _files(source: str) -> list[Path] | None:
+    """The files of a folder, or of the last revision of a repository in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source).is_dir():
+        return files_in(Path(source))
+    found = try_to_load_from_cache(source if "/" in source else f"sentence-transformers/{source}", "config.json")
+    return [*hub_files(Path(found)), *files_in(Path(found).parent)] if isinstance(found, str) else None
 
 
 def _settings(module: Any) -> dict[str, Any]:

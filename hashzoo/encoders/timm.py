@@ -7,19 +7,21 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import timm
 import torch
 from PIL.Image import Image
-from timm.models import PretrainedCfg, load_model_config_from_hf, load_state_dict, load_state_dict_from_hf
 from torch import Tensor
 
 from hashzoo.encoders.base import Encoder, MissingWeights
 from hashzoo.encoders.pixels import Normalise, check_pixels, square
-from hashzoo.encoders.weights import hub, hub_reason, quiet, seeded, weights_card, weights_path
+from hashzoo.encoders.weights import files_in, hub, hub_files, hub_reason, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
 from hashzoo.storage import read_json
+
+# timm takes a second to import, and is not needed where all features are cached.
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
 FILES = ("model.safetensors", "pytorch_model.bin")  # what timm writes into a folder
@@ -47,6 +49,8 @@ class TimmEncoder(Encoder):
     model: Any
 
     def __init__(self, name: str = "", weights: str = "pretrained", pixels: int = 0):
+        import timm
+
         super().__init__()
         self.name = self.known_as or f"timm:{name}"
         source = self._source(name)
@@ -73,14 +77,18 @@ class TimmEncoder(Encoder):
             raise MissingWeights(self.name, hub_reason(error), self.path_help) from error
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise HashzooError(f"timm cannot build '{name}' for {self.pixels} pixels ({error})") from error
+        self.files = files_in(_folder(name)) if name.startswith(FOLDER) else None if name.startswith(HUB) else []
         if weights not in ("pretrained", "random"):
             path = weights_path(weights, self.name, self.path_help)
+            self.files = None if self.files is None else [*self.files, path]
             self._load(self._read(path), cfg, str(path))
         elif weights == "pretrained" and name.startswith(FOLDER):
-            path = _file_in(Path(name.removeprefix(FOLDER)).expanduser(), self.name)
+            path = _file_in(_folder(name), self.name)
             self._load(self._read(path), cfg, str(path))
         elif weights == "pretrained" and name.startswith(HUB):
             self._load(self._fetch(name.removeprefix(HUB)), cfg, name)
+        elif weights == "pretrained":
+            self.files = _fetched(self.model.pretrained_cfg)
         self.eval()
         self.dim = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
         self._stages, self.outputs = _stages(self.model)
@@ -119,6 +127,8 @@ class TimmEncoder(Encoder):
 
     def _source(self, name: str) -> Source:
         """What is known of a name before anything is built; one sentence when nothing is."""
+        from timm.models import PretrainedCfg, load_model_config_from_hf
+
         if name.startswith(HUB):
             try:
                 with hub():
@@ -167,6 +177,8 @@ class TimmEncoder(Encoder):
 
     def _fetch(self, repository: str) -> dict[str, Tensor]:
         """The state dict in a repository of the hub."""
+        from timm.models import load_state_dict_from_hf
+
         try:
             with hub():
                 return load_state_dict_from_hf(repository, weights_only=True)
@@ -175,6 +187,8 @@ class TimmEncoder(Encoder):
 
     def _read(self, path: Path) -> dict[str, Tensor]:
         """The state dict in a file, in timm's names; no code in the file is run."""
+        from timm.models import load_state_dict
+
         try:
             with quiet():
                 state = load_state_dict(str(path), weights_only=True)
@@ -197,6 +211,8 @@ def _registered(name: str) -> PretrainedCfg:
         raise HashzooError("encoder 'timm' needs the name of a model; type for example timm:resnet50.a1_in1k")
     if "/" in name or ":" in name:
         raise HashzooError(f"'{name}' is no name of timm; type timm:{HUB}OWNER/NAME, or timm:{FOLDER}FOLDER")
+    import timm
+
     architecture, _, tag = name.partition(".")
     _check_architecture(architecture)
     try:
@@ -212,6 +228,8 @@ def _registered(name: str) -> PretrainedCfg:
 
 
 def _check_architecture(architecture: str) -> None:
+    import timm
+
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=1, cutoff=0.7)
         hint = f"did you mean timm:{near[0]}?" if near else "timm.list_models() lists what there is"
@@ -222,6 +240,19 @@ def _check_input(name: str, cfg: PretrainedCfg) -> None:
     channels, height, width = cfg.input_size
     if channels != 3 or height != width or cfg.crop_mode == "border":
         raise HashzooError(f"timm:{name} does not take square RGB images; choose another timm model")
+
+
+def _fetched(cfg: Mapping[str, Any]) -> list[Path] | None:
+    """What timm has read from the hub's cache for a name of its own; None where it keeps that elsewhere."""
+    from huggingface_hub import try_to_load_from_cache
+
+    names = [cfg["hf_hub_filename"]] if cfg.get("hf_hub_filename") else FILES
+    found = [try_to_load_from_cache(cfg.get("hf_hub_id") or "", name) for name in names]
+    return next((hub_files(Path(path)) for path in found if isinstance(path, str)), None)
+
+
+def _folder(name: str) -> Path:
+    return Path(name.removeprefix(FOLDER)).expanduser()
 
 
 def _file_in(folder: Path, encoder: str) -> Path:

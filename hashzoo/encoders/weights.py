@@ -108,6 +108,20 @@ def weights_path(path: str | Path, encoder: str, path_help: str) -> Path:
     return found
 
 
+def files_in(folder: Path) -> list[Path]:
+    """A folder and all that is in it, for `Encoder.files`: files that come or go change the folder's time."""
+    return [folder, *sorted(folder.rglob("*"))]
+
+
+def hub_files(path: Path) -> list[Path]:
+    """A file, for `Encoder.files`; of one in the hub's cache also the note there that says which revision is the last.
+
+    While neither changes, no process asks the hub for a newer revision.
+    """
+    latest = path.absolute().parent.parent.parent / "refs" / "main"
+    return [path, *([latest] if latest.exists() else [])]
+
+
 def weights_card(module: nn.Module, weights: str | Path) -> dict[str, Any]:
     """The part of a card that identifies parameters: what they hold, not where they came from."""
     if weights == "random":

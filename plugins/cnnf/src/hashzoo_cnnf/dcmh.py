@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hashzoo import Job, Towers, Trainer
 from hashzoo.losses import pair_likelihood, shared_labels, sign
-from hashzoo.train import Descent
+from hashzoo.train import Descent, light
 
 ROLES = ("image", "text")
 
@@ -93,7 +93,7 @@ class DcmhTrainer(Trainer):
         if self.optimiser == "adamw":
             return Descent.adamw([tower], self.epochs, self.lr, self.encoder_lr, self.weight_decay)
         last = max(self.epochs - 1, 1)
-        optimiser = torch.optim.SGD(tower.parameters(), lr=self.lr)
+        optimiser = light(torch.optim.SGD)(tower.parameters(), lr=self.lr)
         line = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda epoch: 1 + min(epoch / last, 1) * (1e-6 / self.lr - 1)
         )

@@ -53,7 +53,8 @@ class CNNF(Encoder):
         if weights == "pretrained":
             raise MissingWeights("cnnf", "no hub carries them; MatConvNet publishes imagenet-vgg-f.mat", PATH_HELP)
         self.weights = weights
-        state = None if weights == "random" else read_mat(weights_path(weights, "cnnf", PATH_HELP), md5=MD5)
+        self.files = [] if weights == "random" else [weights_path(weights, "cnnf", PATH_HELP)]
+        state = read_mat(self.files[0], md5=MD5) if self.files else None
         with seeded():
             self.conv1 = nn.Conv2d(3, 64, 11, stride=4)
             self.conv2 = nn.Conv2d(64, 256, 5, padding=2)
