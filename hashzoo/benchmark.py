@@ -38,6 +38,7 @@ FLOOR_METHOD = "random"
 MAX_BITS = 4096
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
+OPENED = "dataset.json"  # of a track's folder: how its data set was named
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Plan:
         for path in (self.runs / self.track.id / cell.method).glob(f"*-{cell.bits}-s{cell.seed}-*/result.json"):
             result = self._reuse(path.parent)
             if result is not None and result["request"] == request:
-                self.track.save(self.runs / self.track.id)
+                self._keep_track()
                 return result
         return None
 
@@ -292,8 +293,17 @@ class Plan:
                     missing[error.encoder] = error
         if missing:
             raise MissingWeights.joined(list(missing.values()))
-        self.track.save(self.runs / self.track.id)
+        self._keep_track()
         return workbench
+
+    def _keep_track(self) -> None:
+        """Keep the track beside its runs, and in which words its data set was asked for."""
+        folder = self.runs / self.track.id
+        self.track.save(folder)
+        name, path = self.words["dataset"], folder / OPENED
+        if isinstance(name, str) and not path.exists():
+            typed = [f"{given.path}={given.text}" for given in self.assignments if given.section == "dataset"]
+            write_json(path, {"schema": 1, "name": name, "settings": typed})
 
     def _reuse(self, folder: Path) -> dict[str, Any] | None:
         """The result in a folder, scored again if the evaluator has changed; None when the run is not complete."""
