@@ -13,6 +13,8 @@ from typing import Any
 import hashzoo
 from hashzoo.errors import HashzooError
 from hashzoo.report import significance
+from hashzoo.report.figures import looks
+from hashzoo.report.html.figures import Figure, Figures
 from hashzoo.report.html.gallery import Gallery, make_gallery
 from hashzoo.report.html.pictures import Pictures
 from hashzoo.report.html.provenance import Made, provenance
@@ -37,12 +39,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one track. Without a gallery `no_gallery` says why."""
+    """What the page says of one track. Without figures, or without a gallery, `no_figures` and `no_gallery` say why."""
 
     title: str
     track: dict[str, Any]
     table: Table
     rows: tuple[tuple[Row, tuple[Cell, ...]], ...]
+    figures: tuple[Figure, ...]
+    no_figures: str
     gallery: Gallery | None
     no_gallery: str
     made: tuple[Made, ...]
@@ -53,7 +57,7 @@ def write_html(tracks: Sequence[dict[str, Any]], path: Path, queries: int = QUER
     """Write the page (see `render`) to a file, whole or not at all.
 
     Returns:
-        For each track that was to have a gallery and has none a sentence that says why.
+        For each track that lacks figures, or the gallery that it was to have, a sentence that says why.
     """
     text, said = render(tracks, queries)
     with atomic_write(path) as file:
@@ -62,7 +66,7 @@ def write_html(tracks: Sequence[dict[str, Any]], path: Path, queries: int = QUER
 
 
 def render(tracks: Sequence[dict[str, Any]], queries: int = QUERIES) -> tuple[str, list[str]]:
-    """The page, and why galleries that were asked for are not in it.
+    """The page, and for each track what is missing and why (see `write_html`).
 
     Equal runs give an equal page. It loads nothing and sends nothing: its policy lets a browser run its own style
     and script alone, which are allowed by their digests, and show no picture but those that it holds.
@@ -74,10 +78,11 @@ def render(tracks: Sequence[dict[str, Any]], queries: int = QUERIES) -> tuple[st
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     if not 0 <= queries <= MOST_QUERIES:
-        raise HashzooError(f"the gallery shows 0 to {MOST_QUERIES} queries, not {queries}; give another number")
+        raise HashzooError(f"the gallery shows 0 to {MOST_QUERIES} queries, not {queries}; type --gallery {QUERIES}")
     pictures = Pictures()
-    sections = [_section(item, queries, pictures) for item in tracks]
-    own = {name: _own(f"page.{ending}") for name, ending in (("style", "css"), ("script", "js"))}
+    figures = Figures(looks(tracks))
+    sections = [_section(item, figures, queries, pictures) for item in tracks]
+    own = {"style": f"{_own('page.css')}{figures.style()}", "script": _own("page.js")}
     policy = [f"{name}-src '{_allowed(text)}'" for name, text in own.items()]
     environment = Environment(
         loader=PackageLoader("hashzoo.report.html"),
@@ -98,10 +103,16 @@ def render(tracks: Sequence[dict[str, Any]], queries: int = QUERIES) -> tuple[st
         interval=significance.INTERVAL,
         notes_shown=NOTES_SHOWN,
     )
-    return text, [f"no gallery of {section.title}: {section.no_gallery}" for section in sections if section.no_gallery]
+    missing = (("not all figures", "no_figures"), ("no gallery", "no_gallery"))
+    return text, [
+        f"{what} of {section.title}: {why}"
+        for section in sections
+        for what, reason in missing
+        if (why := getattr(section, reason))
+    ]
 
 
-def _section(item: dict[str, Any], queries: int, pictures: Pictures) -> Section:
+def _section(item: dict[str, Any], figures: Figures, queries: int, pictures: Pictures) -> Section:
     track, results = item["track"], item["results"]
     values = significance.per_query(results)
     table = make_table(item, significance.as_good_as_best(values))
@@ -118,6 +129,7 @@ def _section(item: dict[str, Any], queries: int, pictures: Pictures) -> Section:
         {"overlap": "", "training": {}} | track,
         table,
         tuple((row, _cells(table, row, leads[row.label], intervals)) for row in table.rows),
+        *figures.of(item),
         gallery,
         why_not,
         tuple(provenance(track, results)),
@@ -140,7 +152,7 @@ def _cells(
                 text,
                 "" if text in ("", FAILED) else text.partition("±")[0],
                 "" if column not in row.best else "best" if column in leads else "equal",
-                "–".join(map(score, limits)) if limits else "",
+                "\N{EN DASH}".join(map(score, limits)) if limits else "",
             )
         )
     return tuple(cells)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SIDE = 96  # pixels of the longer side: sharp on dense screens at the size that the page shows
 QUALITY = 75
-LIMIT = 3_000_000  # characters of all thumbnails of a page
+LIMIT = 4_000_000  # characters of all thumbnails of a page
 
 
 @dataclass(frozen=True)

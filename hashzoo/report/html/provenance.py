@@ -58,12 +58,12 @@ def _commands(
     opened: tuple[str, list[str]] | None,
 ) -> Iterator[str]:
     """One `hashzoo bench` for all code lengths that were run with the same seeds."""
-    seeds: dict[int, set[int]] = defaultdict(set)
+    by_length: dict[int, set[int]] = defaultdict(set)
     for result in results:
-        seeds[result["bits"]].add(result["seed"])
-    lengths: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for bits, with_seeds in seeds.items():
-        lengths[tuple(sorted(with_seeds))].append(bits)
+        by_length[result["bits"]].add(result["seed"])
+    by_seeds: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for length, with_length in by_length.items():
+        by_seeds[tuple(sorted(with_length))].append(length)
     name, dataset_settings = opened or (track["dataset"], [])
     typed = {path: one["value"] for path, one in about["settings"].items() if one["origin"] == "user"}
     harder = track.get("training", {}).get("settings", {})
@@ -73,10 +73,10 @@ def _commands(
         *(f"{path}={as_typed(value)}" for path, value in typed.items()),
     ]
     first = next(iter(results))
-    for with_seeds, bits in lengths.items():
+    for seeds, bits in by_seeds.items():
         words = ["hashzoo", "bench", "--method", first["method"], "--bits", _listed(sorted(bits)), "--dataset", name]
         words += ["--encoders", f"{first['encoders']['image']}+{first['encoders']['text']}"]
-        words += ["--seeds", _listed(with_seeds)]
+        words += ["--seeds", _listed(seeds)]
         for setting in settings:
             words += ["--set", setting]
         words += ["--device", "cpu" if about["device"] == "cpu" else "cuda", "--threads", str(about["threads"])]
