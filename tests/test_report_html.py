@@ -30,7 +30,7 @@ from hashzoo.report.html.gallery import LONGEST_TEXT, TOP, draw_queries
 from hashzoo.report.html.pictures import SIDE, Pictures, Thumbnail, thumbnail
 from hashzoo.report.html.provenance import as_typed
 from hashzoo.report.table import score
-from hashzoo.settings import convert
+from hashzoo.settings import convert, parse_assignments
 from hashzoo.storage import read_arrays, read_json, write_arrays, write_json
 from hashzoo.track import DIRECTIONS
 
@@ -415,11 +415,19 @@ def test_provenance_is_that_of_run_json(scenes):
         assert plugin["digest"] in words
     for name, setting in asked["settings"].items():
         (line,) = [row for row in made["toy"].all("tr") if row.all("th", data_value=name)]
-        assert line.all("td")[1].text == setting["origin"]
+        assert [cell.text for cell in line.all("td")] == [as_typed(setting["value"]), setting["origin"]]
     assert str(run) in words
     assert asked["key"][:12] in words
     assert asked["track"]["fingerprint"] in page.words
     assert "failed: RuntimeError: cannot make 32 bits of [/this]" in made["fragile"].words
+
+
+def test_a_data_set_given_as_an_object_cannot_be_named_in_a_command(tiny):
+    data = open_dataset("scenes", parse_assignments(SMALL, []))
+    bench(["random"], [16], dataset=data, encoders="tiny+bow", threads=1)
+    page, (line,) = page_of(Path("runs"), 1)
+    assert "the content of 'scenes' here" in line
+    assert "How the data set was opened is not known" in page.words
 
 
 def test_as_typed_is_read_back_as_it_was():

@@ -17,7 +17,7 @@ from hashzoo.report.figures import looks
 from hashzoo.report.html.figures import Figure, Figures
 from hashzoo.report.html.gallery import Gallery, make_gallery
 from hashzoo.report.html.pictures import Pictures
-from hashzoo.report.html.provenance import Made, provenance
+from hashzoo.report.html.provenance import Made, as_typed, provenance
 from hashzoo.report.table import DIRECTION_NAMES, FAILED, Column, Row, Table, make_table, score
 from hashzoo.storage import atomic_write
 from hashzoo.track import title_of
@@ -91,7 +91,7 @@ def render(tracks: Sequence[dict[str, Any]], queries: int = QUERIES) -> tuple[st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": score}
+    environment.filters |= {"score": score, "typed": as_typed}
     text = environment.get_template("page.html").render(
         version=hashzoo.__version__,
         policy="; ".join(["default-src 'none'", "img-src data:", *policy, "base-uri 'none'", "form-action 'none'"]),

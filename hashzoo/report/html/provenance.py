@@ -25,12 +25,14 @@ class Made:
         label: of the row.
         about: what the runs have in common, as `run.json` says it: SHARED, "plugin" and "status_of_constants".
         commands: each makes some of the runs again; together all.
+        opened: whether it is known how the data set was opened, so that the commands open it alike.
         results: of the runs, as `collect` gives them, each with its key.
     """
 
     label: str
     about: dict[str, Any]
     commands: tuple[str, ...]
+    opened: bool
     results: tuple[dict[str, Any], ...]
 
 
@@ -47,7 +49,7 @@ def provenance(track: dict[str, Any], results: Sequence[dict[str, Any]]) -> list
     made = []
     for (label, _), runs in groups.items():
         about, same = runs[0][0], tuple(result for _, result in runs)
-        made.append(Made(label, about, tuple(_commands(track, about, same, opened)), same))
+        made.append(Made(label, about, tuple(_commands(track, about, same, opened)), opened is not None, same))
     return made
 
 
