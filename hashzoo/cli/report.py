@@ -32,6 +32,10 @@ def report(
             "--gallery", help="Of --html: queries of a track that are shown with what they find; 6, 0 for none."
         ),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Draw every figure of each track into a folder, as SVG and PNG."),
+    ] = None,
 ) -> None:
     """Tables of all finished runs, one for each track: nothing is trained or computed again.
 
@@ -43,8 +47,12 @@ def report(
         raise HashzooError("--gallery is a part of the page; type --html report.html --gallery N")
     from hashzoo.report import collect
 
+    if figures and (compare or md or csv or json or latex or html):
+        raise HashzooError("--figures draws and prints the names of files; leave the other forms of a report out")
     found = collect(runs)
-    if compare:
+    if figures:
+        _figures(found, figures)
+    elif compare:
         if md or csv or latex or html:
             raise HashzooError("--compare prints a table, or --json; leave --md, --csv, --latex and --html out")
         _compare(found, *compare, json)
@@ -81,6 +89,18 @@ def _tables(found: list[dict[str, Any]], form: str) -> None:
             print_intervals(table, significance.intervals(values), significance.INTERVAL, console())
         else:
             print((markdown if form == "md" else latex)(table), end="\n" if item is not found[-1] else "")
+
+
+def _figures(found: list[dict[str, Any]], folder: Path) -> None:
+    from hashzoo.report.figures import draw, looks
+    from hashzoo.report.figures.files import write
+
+    look = looks(found)
+    drawings = [drawing for item in found for drawing in draw(item, look)]
+    if not drawings:
+        raise HashzooError("there is nothing to draw; run hashzoo bench again", exit_code=1)
+    for path in write(drawings, folder):
+        print(path)
 
 
 def _compare(found: list[dict[str, Any]], a: str, b: str, json: bool) -> None:

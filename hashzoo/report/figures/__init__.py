@@ -15,13 +15,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from hashzoo.report.figures.curves import draw_curves
+from hashzoo.report.figures.distances import draw_distances
 from hashzoo.report.figures.drawing import Drawing
+from hashzoo.report.figures.health import draw_health
+from hashzoo.report.figures.lengths import draw_lengths
 from hashzoo.report.figures.material import Material, not_drawn
 from hashzoo.report.figures.style import Look, css, house_style, looks
+from hashzoo.report.figures.training import draw_training
 
 __all__ = ["Drawing", "Look", "css", "draw", "looks"]
 
-FAMILIES = (draw_curves,)
+FAMILIES = (draw_lengths, draw_curves, draw_distances, draw_health, draw_training)
 
 
 def draw(item: dict[str, Any], look: Mapping[str, Look] | None = None) -> list[Drawing]:

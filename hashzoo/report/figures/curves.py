@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hashzoo.evaluator.metrics import TOP_N
 from hashzoo.report.figures.drawing import Drawing
 from hashzoo.report.figures.material import Material
 from hashzoo.report.figures.panels import chance_line, every, finished, legend, listed, panels, thin
@@ -70,15 +71,13 @@ def _draw(material: Material, curve: Curve) -> Drawing:
             panel = axes[row, column]
             panel.set_title(f"{name}, {bits} bits")
             panel.set_ylim(0, 1.02)
-            panel.set_xlim(0, 1.02 if curve.x != "n" else None)
+            panel.set_xlim(0, 1.02 * (1 if curve.x != "n" else min(TOP_N[-1], material.database)))
             for number, label in enumerate(material.labels):
                 if runs := material.runs(label, bits):
                     x, y = thin(*points(curve, runs, direction, material.database))
                     (line,) = panel.plot(x, y, **material.looks[label].line(markevery=every(len(x), number)))
                     drawn.setdefault(label, line)
             drawn["chance"] = chance_line(panel, material.results[0]["scores"][direction]["relevant_share"])
-    if curve.x == "n":
-        axes[0, 0].set_xlim(left=0)
     chance = drawn.pop("chance")
     legend(figure, [*((line, label) for label, line in drawn.items()), (chance, "chance, exact")])
     means = f" Means over {material.seeds} seeds." if material.seeds > 1 else ""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashzoo.errors import HashzooError
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAKER = "hashzoo"
+MARK_WITHIN = 1 << 16  # bytes from the start of a file, among which it says who made it
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -66,6 +70,24 @@ class Drawing:
         words = escape(f"{self.title}. {self.alt}")
         about = f' role="img" aria-label="{words}" data-maker="{MAKER}" stroke-linejoin="round">'
         return f"{opening}{about}\n <title>{escape(self.title)}</title>\n <desc>{escape(self.alt)}</desc>{rest}"
+
+
+def is_drawing(path: Path) -> bool:
+    """Whether a file is one that `Drawing` gave: both kinds say so near their beginning."""
+    with open(path, "rb") as file:
+        start = file.read(MARK_WITHIN)
+    return f'data-maker="{MAKER}"'.encode() in start or f"Software\0{MAKER}".encode() in start
+
+
+def file_names(labels: Iterable[str]) -> dict[str, str]:
+    """Parts of file names, by label: readable, not too long, and no two of them equal."""
+    found: dict[str, str] = {}
+    for label in labels:
+        readable = re.sub(r"[^a-z0-9._-]+", "-", label.lower())[:60].strip("-.") or "row"
+        taken = set(found.values())
+        numbered = (f"{readable}-{n}" for n in itertools.count(2))
+        found[label] = next(name for name in itertools.chain((readable,), numbered) if name not in taken)
+    return found
 
 
 def _small(svg: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from hashzoo.report.figures.style import LIGHT, WIDTH
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -44,7 +45,7 @@ def panels(
     return figure, axes
 
 
-def legend(figure: Figure, samples: Sequence[tuple[Line2D, str]]) -> None:
+def legend(figure: Figure, samples: Sequence[tuple[Artist, str]]) -> None:
     """One legend for all panels, below them, in as many columns as its labels leave room for."""
     if not samples:
         return
@@ -65,7 +66,9 @@ def _width(labels: Sequence[str], columns: int) -> int:
 
 def finished(figure: Figure) -> Figure:
     """The figure with its parts in their places, so that writing it twice does not place them twice."""
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
     figure.set_layout_engine("none")
     return figure
 

@@ -18,7 +18,7 @@ from hashzoo.report.table import label_of
 
 WIDTH = 4.8  # inches: a column of print; scaled to the width of a phone its text can still be read
 TEXT = 8.5  # points
-DPI = 220  # of PNG files
+DPI = 180  # of PNG files
 
 LIGHT = {
     **{"ink": "#1b1f24", "muted": "#59636e", "grid": "#dde1e6", "paper": "#ffffff"},
