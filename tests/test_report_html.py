@@ -376,6 +376,8 @@ def test_many_runs_of_several_tracks(tmp_path):
     assert '{"label_noise": 642}' in noisy.words
     assert "--set train_data.label_noise=0.2 --set train_data.seed=1" in noisy.words
     assert "--allow-overlap" in leaky.words
+    targets = {one.attributes["id"] for one in page.all() if "id" in one.attributes}
+    assert {link.attributes["href"].removeprefix("#") for link in page.all("a")} <= targets
     headings = [int(one.tag[1]) for one in page.all() if re.fullmatch("h[1-6]", one.tag)]
     assert headings[0] == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(headings))

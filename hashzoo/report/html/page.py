@@ -24,7 +24,8 @@ from hashzoo.track import title_of
 
 QUERIES = 6  # of each direction, in the gallery of each track
 MOST_QUERIES = 100
-NOTES_SHOWN = 6  # further ones are folded
+NOTES_SHOWN = 6  # of a table; further ones are folded
+FIGURES_SHOWN = 3  # of a track; further ones are folded
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def render(tracks: Sequence[dict[str, Any]], queries: int = QUERIES) -> tuple[st
         test=significance.TEST,
         interval=significance.INTERVAL,
         notes_shown=NOTES_SHOWN,
+        figures_shown=FIGURES_SHOWN,
     )
     missing = (("not all figures", "no_figures"), ("no gallery", "no_gallery"))
     return text, [
