@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Track:
     protocol: str = PROTOCOL
     overlap: str = ""  # how query rows stand in other splits too, where that was allowed
     training: dict[str, Any] = field(default_factory=dict)  # how training data were made harder; {}: not at all
+    fold: dict[str, Any] = field(default_factory=dict)  # which one of how many, of which partition; {}: none
     _limits: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
@@ -61,6 +62,7 @@ class Track:
             dataset.labels[splits.database],
             overlap="; ".join(dataset.overlaps),
             training=seen.describe(train_data) if train_data.options() else {},
+            fold=asdict(dataset.fold) if dataset.fold else {},
         )
 
     def describe(self) -> dict[str, Any]:
@@ -74,7 +76,8 @@ class Track:
             "counts": self.counts,
         }
         described |= {"overlap": self.overlap} if self.overlap else {}
-        return described | ({"training": self.training} if self.training else {})
+        described |= {"training": self.training} if self.training else {}
+        return described | ({"fold": self.fold} if self.fold else {})
 
     @property
     def train_data(self) -> TrainData:
@@ -145,9 +148,13 @@ class Track:
 
 
 def title_of(track: Mapping[str, Any]) -> str:
-    """The data set of a described track, and how its training data were made harder: "emoji, label noise .2"."""
+    """The data set of a described track, and what is special about it: "emoji, label noise .2, fold 1 of 5"."""
     harder = track.get("training", {}).get("settings", {})
-    return ", ".join(filter(None, (track["dataset"], in_words(harder))))
+    fold = track.get("fold")
+    which = f"fold {fold['number']} of {fold['of']}" if fold else ""
+    which = f"{fold['of']}-fold cross-validation" if fold and "folds" in track else which
+    swept = ", ".join(f"{name.partition('.')[2]} {value}" for name, value in track.get("swept", {}).items())
+    return ", ".join(filter(None, (track["dataset"], swept, in_words(harder), which)))
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import itertools
 import json
 import re
 import shlex
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,11 @@ from PIL import Image
 from test_report import HEALTHY, TRACK, failed
 from test_report_significance import stored
 
-from hashzoo.benchmark import bench, open_dataset
+from hashzoo.benchmark import bench
 from hashzoo.codes import load_codes, pack, save_codes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import bootstrap_interval
+from hashzoo.opening import open_dataset
 from hashzoo.report import collect
 from hashzoo.report.html import render, write_html
 from hashzoo.report.html.gallery import LONGEST_TEXT, TOP, draw_queries
@@ -77,6 +80,12 @@ def hashzoo_datasets():
 """
 
 
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Drawing takes seconds; one test has figures of its own."""
+    monkeypatch.setattr("hashzoo.report.html.figures.draw", lambda item, looks: [])
+
+
 @pytest.fixture
 def pix(tiny) -> Path:
     """Runs of "toy" and "random" on `pix`, whose codes are then replaced by such of few distances: ties abound."""
@@ -97,7 +106,7 @@ def scenes(tiny) -> Path:
 
 def page_of(runs: Path, queries: int = 3) -> tuple[Element, list[str]]:
     text, said = render(collect(runs), queries)
-    return parse(text), [line for line in said if "matplotlib" not in line]
+    return parse(text), said
 
 
 def embedded(page: Element, shown: Element) -> Image.Image:
@@ -370,7 +379,7 @@ def test_many_runs_of_several_tracks(tmp_path):
     plain, leaky, noisy = page.all("section", css="track")
     assert "54 more notes" in plain.words
     assert plain.text.count("text bits are constant") == 30
-    assert f"overlap: {overlap}; scores are too high" in leaky.all("p", css="warning")[0].words
+    assert f"overlap: {overlap}; scores are too high" in leaky.one("p", css="warning").words
     assert "overlap" not in plain.words
     assert noisy.one("h2").words == "emoji, label noise .2, seed 1"
     assert '{"label_noise": 642}' in noisy.words
@@ -432,6 +441,16 @@ def test_a_data_set_given_as_an_object_cannot_be_named_in_a_command(tiny):
     assert "How the data set was opened is not known" in page.words
 
 
+def test_the_folds_of_a_cross_validation(tiny):
+    how = {"dataset": "scenes", "encoders": "tiny+bow", "settings": SMALL, "threads": 1}
+    bench(["random"], [16], folds=2, fold_seed=3, **how)
+    page, said = page_of(Path("runs"), 1)
+    assert said == []
+    assert {title.words for title in page.all("h2")} == {"scenes, fold 1 of 2", "scenes, fold 2 of 2"}
+    assert len(page.all("article")) == 4
+    assert all(line.text.endswith("--folds 2 --fold-seed 3") for line in page.all("pre"))
+
+
 def test_as_typed_is_read_back_as_it_was():
     for value, kind in ((None, int | None), (True, bool), (1e-05, float), ((3, 4), tuple[int, ...]), ("a b", str)):
         assert convert(as_typed(value), kind, "trainer.x") == value
@@ -444,6 +463,41 @@ def test_every_template_is_part_of_the_distribution():
     templates = set((root / "hashzoo" / "report" / "html" / "templates").iterdir())
     assert len(templates) > 4
     assert templates <= packed
+
+
+# ---- figures
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the page takes of a figure."""
+
+    title: str = "curves"
+    caption: str = HOSTILE
+
+    def svg(self, theme: str) -> str:
+        assert theme == "css"
+        shape = '<path d="M0 0" style="fill: none; stroke: var(--figure-ink, #1b1f24)"/>'
+        return f'<svg>{shape}<text style="font: 8px &#39;DejaVu Sans&#39;">{html.escape(HOSTILE)}</text>{shape}</svg>'
+
+
+def test_figures_stand_in_the_page_without_style_attributes(scenes, monkeypatch):
+    monkeypatch.setattr("hashzoo.report.html.figures.draw", lambda item, looks: [Drawn()] * 5)
+    page, said = page_of(scenes, 0)
+    assert said == []
+    figures = page.all("figure")
+    assert [figure.one("figcaption").text for figure in figures] == [HOSTILE] * 5
+    assert {figure.one("text").text for figure in figures} == {HOSTILE}
+    assert [path.attributes for path in figures[0].all("path")] == [{"d": "M0 0", "class": "f0"}] * 2
+    style = page.one("style").text
+    assert "figure .f0 { fill: none; stroke: var(--figure-ink, #1b1f24) }" in style
+    assert "figure .f1 { font: 8px 'DejaVu Sans' }" in style
+    assert "--figure-ink: light-dark(#1b1f24, " in style
+    assert "2 more figures" in page.words
+    monkeypatch.setattr("hashzoo.report.html.figures.LIMIT", 2 * len(Drawn().svg("css")))
+    page, said = page_of(scenes, 0)
+    assert said == ["not all figures of scenes: the page has no room for 3 further figures of this track"]
+    assert len(page.all("figure")) == 2
 
 
 # ---- the command

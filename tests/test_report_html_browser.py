@@ -10,6 +10,7 @@ from helpers import SMALL
 
 from hashzoo.benchmark import bench
 from hashzoo.report import collect
+from hashzoo.report.figures.lengths import draw_lengths
 from hashzoo.report.html import write_html
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no Chromium here; install one to try the page in it")
@@ -18,7 +19,8 @@ LABELS = "Array.from(document.querySelectorAll('.scores tbody th'), (cell) => ce
 PAPER = "getComputedStyle(document.body).backgroundColor"
 
 
-def test_the_page_in_a_browser(tiny, tmp_path):
+def test_the_page_in_a_browser(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("hashzoo.report.figures.FAMILIES", (draw_lengths,))  # the others take seconds
     settings = [*SMALL, "fragile.trainer.bits=16"]
     bench(
         ["toy", "fragile"], [8, 16], dataset="scenes", encoders="tiny+bow", settings=settings, seeds=[0, 1], threads=1

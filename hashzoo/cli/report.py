@@ -45,7 +45,7 @@ def report(
         raise HashzooError("--md, --csv, --json, --latex and --html exclude each other; give one")
     if html is None and gallery is not None:
         raise HashzooError("--gallery is a part of the page; type --html report.html --gallery N")
-    from hashzoo.report import collect
+    from hashzoo.report import collect, join_folds
 
     if figures and (compare or md or csv or json or latex or html):
         raise HashzooError("--figures draws and prints the names of files; leave the other forms of a report out")
@@ -55,7 +55,7 @@ def report(
     elif compare:
         if md or csv or latex or html:
             raise HashzooError("--compare prints a table, or --json; leave --md, --csv, --latex and --html out")
-        _compare(found, *compare, json)
+        _compare(join_folds(found), *compare, json)
     elif html:
         _page(found, html, gallery)
     elif json:
@@ -65,7 +65,7 @@ def report(
 
         print(frame(found).to_csv(index=False), end="")
     else:
-        _tables(found, "md" if md else "latex" if latex else "terminal")
+        _tables(join_folds(found), "md" if md else "latex" if latex else "terminal")
 
 
 def _page(found: list[dict[str, Any]], path: Path, gallery: int | None) -> None:

@@ -26,8 +26,8 @@ class Figure:
 class Figures:
     """The figures of a page, and the style sheet that they share."""
 
-    def __init__(self, looks: Mapping[str, Look], limit: int = LIMIT):
-        self.limit = limit
+    def __init__(self, looks: Mapping[str, Look]):
+        self._room = LIMIT
         self._looks = looks
         self._classes: dict[str, str] = {}
 
@@ -39,9 +39,9 @@ class Figures:
             return (), one_line(error)
         kept: list[Figure] = []
         for title, caption, svg in drawn:
-            if len(svg) > self.limit:
+            if len(svg) > self._room:
                 return tuple(kept), f"the page has no room for {len(drawn) - len(kept)} further figures of this track"
-            self.limit -= len(svg)
+            self._room -= len(svg)
             kept.append(Figure(title, caption, self._classed(svg)))
         return tuple(kept), ""
 

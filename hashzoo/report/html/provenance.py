@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hashzoo.report.html.reopen import opened_as
+from hashzoo.report.html.reopen import Opened, opened_as
 from hashzoo.report.table import label_of
 from hashzoo.storage import canonical_json, read_json
 
@@ -57,7 +57,7 @@ def _commands(
     track: dict[str, Any],
     about: dict[str, Any],
     results: Iterable[dict[str, Any]],
-    opened: tuple[str, list[str]] | None,
+    opened: Opened | None,
 ) -> Iterator[str]:
     """One `hashzoo bench` for all code lengths that were run with the same seeds."""
     by_length: dict[int, set[int]] = defaultdict(set)
@@ -66,23 +66,34 @@ def _commands(
     by_seeds: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for length, with_length in by_length.items():
         by_seeds[tuple(sorted(with_length))].append(length)
-    name, dataset_settings = opened or (track["dataset"], [])
+    how = opened or Opened(track["dataset"])
     typed = {path: one["value"] for path, one in about["settings"].items() if one["origin"] == "user"}
     harder = track.get("training", {}).get("settings", {})
     settings = [
-        *dataset_settings,
+        *how.settings,
         *(f"train_data.{option}={as_typed(value)}" for option, value in harder.items()),
         *(f"{path}={as_typed(value)}" for path, value in typed.items()),
     ]
     first = next(iter(results))
     for seeds, bits in by_seeds.items():
-        words = ["hashzoo", "bench", "--method", first["method"], "--bits", _listed(sorted(bits)), "--dataset", name]
+        words = [
+            "hashzoo",
+            "bench",
+            "--method",
+            first["method"],
+            "--bits",
+            _listed(sorted(bits)),
+            "--dataset",
+            how.name,
+        ]
         words += ["--encoders", f"{first['encoders']['image']}+{first['encoders']['text']}"]
         words += ["--seeds", _listed(seeds)]
         for setting in settings:
             words += ["--set", setting]
         words += ["--device", "cpu" if about["device"] == "cpu" else "cuda", "--threads", str(about["threads"])]
         words += ["--allow-overlap"] if track.get("overlap") else []
+        if how.fold:
+            words += ["--folds", str(how.fold[1]), "--fold-seed", str(how.fold[2])]
         yield shlex.join(words)
 
 
