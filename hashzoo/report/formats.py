@@ -64,7 +64,7 @@ def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console)
     for row in compared["rows"]:
         low, high = row["interval"]
         difference, interval = f"{row['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"
-        name, bits = DIRECTION_NAMES[row["direction"]], str(row["bits"])
+        name, bits = DIRECTION_NAMES.get(row["direction"], "mean of both"), str(row["bits"])
         grid.add_row(name, bits, score(row["a"]), score(row["b"]), difference, interval, f"{row['p']:.4f}")
     print_titled(f"mAP of {a} and {b} on {title_of(compared['track'])}", grid, console)
     print_overlap(overlap_of(compared["track"]), console)
