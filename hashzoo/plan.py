@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from hashzoo.run import Workbench
 
+OPENED = "dataset.json"  # of a track's folder: how its data set was named
+
 
 def plan_of(
     cells: list[Cell],
@@ -124,7 +126,7 @@ class Plan:
         folder = self._folders(cell.method).get(self.request(cell))
         result = self._reuse(folder) if folder is not None else None
         if result is not None:
-            self.track.save(self.runs / self.track.id)
+            self._keep_track()
         return result
 
     def train(self, cell: Cell, fresh: bool, watch: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -241,8 +243,18 @@ class Plan:
                     missing[error.encoder] = error
         if missing:
             raise MissingWeights.joined(list(missing.values()))
-        self.track.save(self.runs / self.track.id)
+        self._keep_track()
         return workbench
+
+    def _keep_track(self) -> None:
+        """Keep the track beside its runs, and in which words its data set was asked for."""
+        folder = self.runs / self.track.id
+        self.track.save(folder)
+        name, typed = self.source
+        path = folder / OPENED
+        if isinstance(name, str) and not path.exists():
+            settings = [f"{given.path}={given.text}" for given in typed]
+            write_json(path, {"schema": 1, "name": name, "settings": settings, "fold": self.words["fold"]})
 
     def _reuse(self, folder: Path) -> dict[str, Any] | None:
         """The result in a folder, scored again if the evaluator has changed; None when the run is not complete."""

@@ -22,7 +22,7 @@ pytest.importorskip("matplotlib", reason="install hashzoo[figures]")
 from hashzoo.report import figures
 from hashzoo.report.figures import draw, looks
 from hashzoo.report.figures.curves import draw_curves
-from hashzoo.report.figures.drawing import file_names
+from hashzoo.report.figures.drawing import _unwrapped, file_names
 from hashzoo.report.figures.health import pair_correlations
 from hashzoo.report.figures.lengths import draw_lengths
 from hashzoo.report.figures.material import Material
@@ -260,6 +260,12 @@ def test_file_names_are_readable_and_differ():
     assert list(file_names(["soda", "soda*", "Soda lr=1e-3", "/", "x" * 99]).values()) == [
         *("soda", "soda-2", "soda-lr-1e-3", "row", "x" * 60)
     ]
+
+
+def test_empty_groups_leave_no_end_without_a_beginning():
+    assert _unwrapped('<svg><g id="a"/><g id="b"><path/></g><g clip="c"><g/></g></svg>') == (
+        '<svg><path/><g clip="c"><g/></g></svg>'
+    )
 
 
 # ---- the command

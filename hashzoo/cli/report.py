@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,16 @@ def report(
     csv: Annotated[bool, typer.Option("--csv", help="One line a run, all scores.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="A booktabs table.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="One page with all of it: tables, figures, gallery, provenance."),
+    ] = None,
+    gallery: Annotated[
+        int | None,
+        typer.Option(
+            "--gallery", help="Of --html: queries of a track that are shown with what they find; 6, 0 for none."
+        ),
+    ] = None,
     figures: Annotated[
         Path | None,
         typer.Option("--figures", metavar="DIR", help="Draw every figure of each track into a folder, as SVG and PNG."),
@@ -51,11 +62,13 @@ def report(
 
     Marked are the best of a column and all that are not significantly worse; intervals stand below.
     """
-    if sum((md, csv, json, latex)) > 1:
-        raise HashzooError("--md, --csv, --json and --latex exclude each other; give one")
+    if sum((md, csv, json, latex, html is not None)) > 1:
+        raise HashzooError("--md, --csv, --json, --latex and --html exclude each other; give one")
+    if html is None and gallery is not None:
+        raise HashzooError("--gallery is a part of the page; type --html report.html --gallery N")
     from hashzoo.report import collect, join_folds
 
-    if (figures or plot) and (compare or pivot or md or csv or json or latex):
+    if (figures or plot) and (compare or pivot or md or csv or json or latex or html):
         raise HashzooError(
             "--figures and --plot draw and print the names of files; leave the other forms of a report out"
         )
@@ -63,6 +76,8 @@ def report(
         raise HashzooError("--measure is of a pivot; add --pivot, such as --pivot trainer.alpha")
     if compare and pivot:
         raise HashzooError("--compare and --pivot exclude each other; give one")
+    if pivot and html:
+        raise HashzooError("--pivot prints tables; leave --html out, or --pivot")
     found = collect(runs)
     if plot:
         _plot(found, words([plot], "--plot"), measure, figures or PLOTS)
@@ -72,9 +87,11 @@ def report(
         form = next((name for name, asked in (("md", md), ("csv", csv), ("json", json), ("latex", latex)) if asked), "")
         _pivots(found, words([pivot], "--pivot"), measure, form)
     elif compare:
-        if md or csv or latex:
-            raise HashzooError("--compare prints a table, or --json; leave --md, --csv and --latex out")
+        if md or csv or latex or html:
+            raise HashzooError("--compare prints a table, or --json; leave --md, --csv, --latex and --html out")
         _compare(join_folds(found), *compare, json)
+    elif html:
+        _page(found, html, gallery)
     elif json:
         print_json({"schema": 1, "tracks": found})
     elif csv:
@@ -83,6 +100,14 @@ def report(
         print(frame(found).to_csv(index=False), end="")
     else:
         _tables(join_folds(found), "md" if md else "latex" if latex else "terminal")
+
+
+def _page(found: list[dict[str, Any]], path: Path, gallery: int | None) -> None:
+    from hashzoo.report.html import QUERIES, write_html
+
+    for missing in write_html(found, path, QUERIES if gallery is None else gallery):
+        print(f"hashzoo: {missing}", file=sys.stderr)
+    print(path)
 
 
 def _tables(found: list[dict[str, Any]], form: str) -> None:

@@ -105,6 +105,8 @@ def _unwrapped(svg: str) -> str:
     kept: list[bool] = []
 
     def group(tag: re.Match[str]) -> str:
+        if tag[0].endswith("/>"):  # an empty group
+            return ""
         if tag[0] != "</g>":
             kept.append(not re.fullmatch(r'<g id="[^"]*">', tag[0]))
         return tag[0] if (kept.pop() if tag[0] == "</g>" else kept[-1]) else ""
