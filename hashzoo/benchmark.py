@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hashzoo import parallel, zoo
-from hashzoo.codes import load_codes, pack
+from hashzoo.codes import pack
 from hashzoo.data import Dataset
+from hashzoo.data.stream import Stream
 from hashzoo.data.training import TrainData
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import GIVEN, ROLES, Cell, Recipe, available_threads, build, check_used, pair_of, parse_encoders
+from hashzoo.rounds import score_run
 from hashzoo.settings import Assignment, keywords, parse_assignments, plain, resolve
 from hashzoo.storage import digest, write_arrays, write_json
 from hashzoo.track import Track, evaluator_digest, read_result
@@ -66,6 +68,7 @@ def bench(
     fresh: bool = False,
     allow_overlap: bool = False,
     batch_size: int | None = None,
+    stream: Stream | None = None,
     watch: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Train and compare methods on one data set. Finished runs are reused; the random floor is always added.
@@ -86,6 +89,7 @@ def bench(
         fresh: train again what is finished.
         allow_overlap: score although query rows stand in other splits too; every table says so.
         batch_size: rows that an encoder takes at once where features are computed; None is what suits the device.
+        stream: the database arrives in chunks, and methods are measured after each; None: it is there from the start.
         watch: is told how far the bench is.
 
     Returns:
@@ -126,6 +130,7 @@ def bench(
         threads,
         batch_size=batch_size,
         allow_overlap=allow_overlap,
+        stream=stream,
     )
     track = plan.track
     results: dict[Cell, dict[str, Any]] = {}
@@ -166,10 +171,12 @@ def plan_of(
     threads: int | None,
     batch_size: int | None = None,
     allow_overlap: bool = False,
+    stream: Stream | None = None,
 ) -> Plan:
     """The plan of a bench; from plain words, so that a worker process can make it again, or for a Dataset."""
     words: dict[str, Any] = {"cells": cells, "dataset": dataset, "settings": settings, "runs": runs}
     words |= {"device": device, "threads": threads, "batch_size": batch_size, "allow_overlap": allow_overlap}
+    words |= {"stream": stream}
     assignments = parse_assignments(settings, {cell.method: None for cell in cells})
     if isinstance(dataset, Dataset):
         typed = next((assignment for assignment in assignments if assignment.section == "dataset"), None)
@@ -178,7 +185,11 @@ def plan_of(
         data = dataset
     else:
         data = open_dataset(dataset, assignments)
-    track = Track.of(data, train_data(assignments), allow_overlap)
+    arrival = None
+    if stream is not None:
+        data.check(allow_overlap)
+        data, arrival = stream.arrange(data)
+    track = Track.of(data, train_data(assignments), allow_overlap, arrival)
     return Plan(zoo.load(), data, track, Path(runs), cells, assignments, device, threads, batch_size, words)
 
 
@@ -303,7 +314,7 @@ class Plan:
         try:
             result = read_result(path)
             if result["evaluator"] != evaluator_digest():
-                scores, per_query = self.track.score(load_codes(folder / "codes.npz"))
+                scores, per_query = score_run(self.track, folder)
                 result |= scores
                 write_arrays(folder / "per_query.npz", per_query)
                 write_json(path, result)

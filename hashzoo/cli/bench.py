@@ -11,6 +11,7 @@ import typer
 
 from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import console, print_json, whole_numbers, words
+from hashzoo.cli.online import Chunk, ChunksBy, DatabaseCodes, OrderSeed, Protocol, stream_of
 
 Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji/full; or table:PATH.")]
 Encoders = Annotated[
@@ -56,6 +57,11 @@ def bench(
     batch_size: BatchSize = "auto",
     fresh: Fresh = False,
     allow_overlap: AllowOverlap = False,
+    protocol: Protocol = "offline",
+    chunk: Chunk = None,
+    chunks_by: ChunksBy = None,
+    order_seed: OrderSeed = None,
+    database_codes: DatabaseCodes = None,
     json: Json = False,
 ) -> None:
     """Train and compare methods: a table of mAP in both directions, with the random floor.
@@ -76,6 +82,7 @@ def bench(
         batch_size=read_batch_size(batch_size),
         fresh=fresh,
         allow_overlap=allow_overlap,
+        stream=stream_of(protocol, chunk, chunks_by, order_seed, database_codes),
     )
     _show(result, json)
 
@@ -134,5 +141,7 @@ def _show(result: dict[str, Any], json: bool) -> None:
         from hashzoo.report.formats import print_table
 
         print_table(make_table(result), console())
+        if result["track"].get("stream"):
+            print_table(make_table(result, over_rounds=True), console())
     if any(run["status"] != "ok" for run in result["results"]):
         raise typer.Exit(1)
