@@ -22,7 +22,7 @@ def unteachable(subject: Subject) -> str:
 
 @check("online")
 def check_partial_fit_gives_towers(subject: Subject) -> None:
-    """After each of several chunks partial_fit gives Towers back, which give finite values of the shape (rows, bits)."""
+    """After each of several chunks partial_fit gives Towers, whose values are finite and of the shape (rows, bits)."""
     reason = unteachable(subject)
     assert not reason, reason
     for number, chunk in enumerate(stream_trial(subject).values, 1):
