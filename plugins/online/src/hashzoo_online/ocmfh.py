@@ -1,6 +1,6 @@
 """OCMFH (Wang, Wang, An, Gao, Tian, SIGIR 2020): Online Collective Matrix Factorization Hashing.
 
-The updates and constants are those of the authors' released code; (1) to (5) are numbered in the README of this
+The updates and constants are those of the authors' released code; (1) to (4) are numbered in the README of this
 package. Rows are samples: X_m (n, d_m) centred features of modality m, H (n, L) their common factor, U_m (d_m, L) its
 bases, P_m (d_m, L) the hash functions. No labels are used.
 """
@@ -96,7 +96,7 @@ class Ocmfh(OnlineTrainer):
             centred = self._centred(inputs)
             before = self._stacked()
             factors = self._later(job, centred)
-            # (5) Old factors in terms of the new bases; what they stood for stays as it was.
+            # (4) Old factors in terms of the new bases; what they stood for stays as it was.
             after = self._stacked()
             moved = torch.linalg.solve(after.T @ after + self._ridge(after), after.T @ before)
             self._factors = torch.cat([self._factors @ moved.T, factors])
@@ -159,12 +159,12 @@ class Ocmfh(OnlineTrainer):
         products = [x.T @ x for x in centred]
         triangles: list[Tensor] = []
         for iteration in range(1, self.iterations + 1):
-            # (2) Bases, from the sums with this chunk in them.
+            # (1) Bases, from the sums with this chunk in them.
             self._gram = old_gram + factors.T @ factors
             for modality, x, (cross, _, _) in zip(self._modalities, centred, old, strict=True):
                 modality.cross = cross + x.T @ factors
                 modality.bases = torch.linalg.solve(self._gram, modality.cross.T).T
-            # (3) Factors, then (4) hash functions to them.
+            # (2) Factors, then (3) hash functions to them.
             factors = self._common(centred)
             for number, (modality, x, (_, target, gram)) in enumerate(zip(self._modalities, centred, old, strict=True)):
                 modality.target, modality.gram = target + x.T @ factors, gram + products[number]
@@ -178,7 +178,7 @@ class Ocmfh(OnlineTrainer):
         return factors
 
     def _common(self, centred: list[Tensor]) -> Tensor:
-        """(1) and (3): the factor that both modalities have in common, (n, L), given bases and hash functions."""
+        """(2): the factor that both modalities have in common, (n, L), given bases and hash functions."""
         image, text = self._modalities
         gram = image.weight * image.bases.T @ image.bases + text.weight * text.bases.T @ text.bases
         gram.diagonal().add_(2 * self.mu + self.gamma)
