@@ -91,7 +91,7 @@ class Ocmfh(OnlineTrainer):
     def partial_fit(self, job: Job) -> Towers:
         inputs = features(job)
         if not self._modalities:
-            centred, self._factors = self._first(job, inputs)
+            self._factors = self._first(job, inputs)
         else:
             centred = self._centred(inputs)
             before = self._stacked()
@@ -108,8 +108,8 @@ class Ocmfh(OnlineTrainer):
                 tower.centre.copy_(modality.mean)
         return Towers(*towers)
 
-    def _first(self, job: Job, inputs: tuple[Tensor, Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Factorise the first chunk, from random factors on; its centred features and its factors."""
+    def _first(self, job: Job, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """Factorise the first chunk, from random factors on: its factors, (n, L)."""
         bits = job.bits
 
         def drawn(rows: int) -> Tensor:
@@ -143,7 +143,7 @@ class Ocmfh(OnlineTrainer):
         for modality, x in zip(self._modalities, centred, strict=True):
             modality.cross = modality.target = x.T @ factors
         self._gram = factors.T @ factors
-        return centred, factors
+        return factors
 
     def _centred(self, inputs: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Take a chunk into the running means, and subtract them from it."""
