@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo import zoo
-from hashzoo.benchmark import FLOOR_METHOD, check_batch_size, check_device, find_device, open_dataset
+from hashzoo.benchmark import FLOOR_METHOD, check_batch_size
 from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset
+from hashzoo.plan import check_device, find_device
 from hashzoo.recipe import ROLES, build, check_used, pair_of, parse_encoders
 from hashzoo.settings import parse_assignments
 

@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hashzoo import zoo
-from hashzoo.benchmark import FLOOR_METHOD, check_device, find_device, open_dataset, train_data
+from hashzoo.benchmark import FLOOR_METHOD
 from hashzoo.data.training import SeenRows
 from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import SCHEMA, card_of, read_tensors, write_tensors
 from hashzoo.errors import HashzooError
 from hashzoo.features import Encoded
+from hashzoo.opening import open_dataset, train_data
+from hashzoo.plan import check_device, find_device
 from hashzoo.recipe import LITE, Recipe, build, check_used
 from hashzoo.run import Workbench, plugin_card, seeded, versions
 from hashzoo.run import device_name as name_of_device

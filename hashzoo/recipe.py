@@ -31,12 +31,13 @@ EXTRACTION = {"precision": ("float32", "bfloat16"), "stored": ("float32", "float
 
 @dataclass(frozen=True)
 class Cell:
-    """What one run is asked for: `encoders` is one entry of `--encoders`."""
+    """What one run is asked for: `encoders` is one entry of `--encoders`, `swept` what it has of swept settings."""
 
     method: str
     encoders: str
     bits: int
     seed: int
+    swept: tuple[Assignment, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -207,12 +207,14 @@ def train_cell(
     description: dict[str, Any],
     request: str,
     watch: Callable[[dict[str, Any]], None] = lambda line: None,
+    dataset_settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train one cell, keep it in `folder`, and give back its result. A failure is kept and given back too.
 
     Args:
         request: digest of what was typed; a later bench finds the finished run by it without importing torch.
         watch: sees each line of train.jsonl as it is written.
+        dataset_settings: of the data set, by path; kept, and no part of the key: its content is.
     """
     key = key_of(description)
     result = {
@@ -240,7 +242,7 @@ def train_cell(
             (folder / leftover).unlink(missing_ok=True)
         except OSError as error:
             raise write_error(folder / leftover, error) from error
-    about = {"key": key, "request": request, "plugin": result["plugin"]}
+    about = {"key": key, "request": request, "plugin": result["plugin"], "dataset_settings": dataset_settings or {}}
     write_json(folder / "run.json", description | about)
     try:
         for role in ROLES:

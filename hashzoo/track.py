@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Track:
     overlap: str = ""  # how query rows stand in other splits too, where that was allowed
     training: dict[str, Any] = field(default_factory=dict)  # how training data were made harder; {}: not at all
     stream: dict[str, Any] = field(default_factory=dict)  # how the database arrives; {}: it is there from the start
+    fold: dict[str, Any] = field(default_factory=dict)  # which one of how many, of which partition; {}: none
     _limits: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
@@ -73,6 +74,7 @@ class Track:
             overlap="; ".join(dataset.overlaps),
             training=seen.describe(train_data) if train_data.options() else {},
             stream=stream or {},
+            fold=asdict(dataset.fold) if dataset.fold else {},
         )
 
     def describe(self) -> dict[str, Any]:
@@ -85,7 +87,7 @@ class Track:
             "protocol": self.protocol,
             "counts": self.counts,
         }
-        beside = {"overlap": self.overlap, "training": self.training, "stream": self.stream}
+        beside = {"overlap": self.overlap, "training": self.training, "stream": self.stream, "fold": self.fold}
         return described | {name: value for name, value in beside.items() if value}
 
     @property
@@ -158,9 +160,14 @@ class Track:
 
 
 def title_of(track: Mapping[str, Any]) -> str:
-    """The data set of a described track, and what was done to it: "emoji, online in chunks of 200, label noise .2"."""
+    """The data set of a described track, and what is special about it: "emoji, online in chunks of 200"."""
     harder = track.get("training", {}).get("settings", {})
-    return ", ".join(filter(None, (track["dataset"], streams.in_words(track.get("stream", {})), in_words(harder))))
+    fold = track.get("fold")
+    which = f"fold {fold['number']} of {fold['of']}" if fold else ""
+    which = f"{fold['of']}-fold cross-validation" if fold and "folds" in track else which
+    swept = ", ".join(f"{name.partition('.')[2]} {value}" for name, value in track.get("swept", {}).items())
+    arrival = streams.in_words(track.get("stream", {}))
+    return ", ".join(filter(None, (track["dataset"], swept, arrival, in_words(harder), which)))
 
 
 def read_result(path: Path) -> dict[str, Any]:

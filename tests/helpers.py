@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hashzoo import benchmark, zoo
+from hashzoo import plan, zoo
 
 HERE = Path(__file__).parent
 BROKEN = HERE / "plugins_broken"
@@ -114,7 +114,7 @@ def forget(folder: Path) -> None:
     for name, module in list(sys.modules.items()):
         if str(vars(module).get("__file__") or "").startswith(f"{folder}/"):
             del sys.modules[name]
-    for cached in (zoo.load, zoo.source_digest, benchmark._sources, benchmark._environment):
+    for cached in (zoo.load, zoo.source_digest, plan.sources, plan.environment):
         cached.cache_clear()
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from helpers import SMALL
 
-from hashzoo.benchmark import open_dataset
 from hashzoo.encoders import archive
 from hashzoo.encoders.archive import Archive, write_archive
 from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset
 from hashzoo.settings import parse_assignments
 
 SETTINGS = [part for setting in (*SMALL, "text.size=64") for part in ("--set", setting)]

@@ -13,9 +13,10 @@ import pytest
 from helpers import HERE, SMALL, forget
 
 import hashzoo
-from hashzoo import benchmark, storage
-from hashzoo.benchmark import Event, bench, open_dataset
+from hashzoo import benchmark, plan, storage
+from hashzoo.benchmark import Event, bench
 from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset
 from hashzoo.storage import StorageError, read_json, write_json
 
 
@@ -383,10 +384,10 @@ def test_a_full_disk_ends_the_bench_and_the_next_one_goes_on(tiny, monkeypatch):
 def test_a_file_that_a_setting_names_is_part_of_the_request(tiny):
     weights = Path("weights.bin")
     weights.write_bytes(b"1")
-    identity = benchmark._file_identity("weights.bin")
+    identity = plan._file_identity("weights.bin")
     assert identity == [1, weights.stat().st_mtime_ns]
-    assert benchmark._file_identity("no such file") is None
-    assert benchmark._file_identity("\0") is None
+    assert plan._file_identity("no such file") is None
+    assert plan._file_identity("\0") is None
 
 
 def test_threads_are_those_that_the_process_may_use(monkeypatch):

@@ -204,3 +204,17 @@ print(sum(sum(k.stats.cache_hits.values()) for k in used), sum(sum(k.stats.cache
 def test_importing_the_evaluator_imports_numpy_only():
     heavy = "numba", "torch", "pandas", "scipy", "llvmlite", "matplotlib"
     python(f"import sys, hashzoo.evaluator, hashzoo.codes; assert not set(sys.modules) & set({heavy})")
+
+
+def test_to_evaluate_leaves_torch_its_threads(monkeypatch):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    program = """
+import numpy as np, torch
+from hashzoo.evaluator import evaluate
+codes, labels = np.ones((70, 8)), np.ones((70, 2), bool)
+evaluate(codes, codes, labels, labels)
+import numba
+print(torch.get_num_threads(), numba.get_num_threads())
+"""
+    assert python(program).split() == ["1", "2"]

@@ -215,7 +215,7 @@ def test_stored_rounds_are_reused_scored_again_and_printed(streams, command, mon
     again = run(["steady"])
     assert all(result["reused"] for result in again["results"])
     folder = Path(first["results"][0]["run"])
-    monkeypatch.setattr("hashzoo.benchmark.evaluator_digest", lambda: "another")
+    monkeypatch.setattr("hashzoo.plan.evaluator_digest", lambda: "another")
     scored = run(["steady"])["results"][0]
     assert scored["rounds"] == first["results"][0]["rounds"]  # seconds and all
     assert scored["mean_over_rounds"] == first["results"][0]["mean_over_rounds"]
@@ -301,3 +301,4 @@ def test_the_command_line(streams, command, sentence):
     assert "--chunks-by is for --protocol online" in sentence(*common, "--chunks-by", "rows")
     assert "--protocol is offline or online, not 'stream'" in sentence(*common, "--protocol", "stream")
     assert "ask for a smaller --chunk" in sentence(*common, "--protocol", "online")
+    assert "--folds and --protocol online exclude each other" in sentence(*online, "--folds", 2)

@@ -83,7 +83,7 @@ def test_few_cells_and_trained_encoders_stay_in_this_process(tiny, monkeypatch):
     monkeypatch.setattr(parallel, "train", lambda *a: pytest.fail("no worker was needed"))
     run(None, bits=(8,))
     jobs = []
-    monkeypatch.setattr(parallel, "train", lambda plan, cells, fresh, n, done: jobs.append(n))
+    monkeypatch.setattr(parallel, "train", lambda plans, tasks, fresh, n, done: jobs.append(n))
     with pytest.raises(KeyError):  # nothing was trained, so there is no result to collect
         run(None, "many", bits=(8, 16, 24))
     assert jobs == [3]

@@ -17,9 +17,9 @@ from helpers import HERE, SMALL
 from safetensors.torch import load_file
 
 from hashzoo import run, storage, zoo
-from hashzoo.benchmark import open_dataset
 from hashzoo.codes import load_codes
 from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset
 from hashzoo.recipe import Cell, build
 from hashzoo.run import Workbench, describe, folder_of, key_of, make_job, seeded, train_cell
 from hashzoo.settings import parse_assignments

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 import hashzoo
-from hashzoo.benchmark import open_dataset
 from hashzoo.data import from_frame, from_huggingface
 from hashzoo.data.table import Table
 from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset
 from hashzoo.settings import parse_assignments
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
@@ -387,7 +387,7 @@ def test_what_does_not_leak_is_the_same_track_with_and_without_leave(folder, tin
 
 def test_a_worker_opens_the_table_again(folder, tiny):
     name = leaking(folder, "id")
-    from hashzoo.benchmark import plan_of
+    from hashzoo.plan import plan_of
     from hashzoo.recipe import Cell
 
     words = {"cells": [Cell("random", "tiny+bow", 8, 0)], "dataset": name, "settings": [], "runs": "runs"}

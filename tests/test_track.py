@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from helpers import HERE
 
-from hashzoo.benchmark import open_dataset
 from hashzoo.codes import pack
 from hashzoo.data.scenes import Scenes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import ceiling, evaluate, floor
+from hashzoo.opening import open_dataset
 from hashzoo.storage import read_json, write_json
 from hashzoo.track import RESULT, Track, evaluator_digest, read_result
 

@@ -10,11 +10,12 @@ import torch
 from helpers import SMALL
 
 from hashzoo import zoo
-from hashzoo.benchmark import bench, open_dataset, train_data
+from hashzoo.benchmark import bench
 from hashzoo.data import Dataset, Splits
 from hashzoo.data.training import NO_TEXT, TrainData, Training, in_words
 from hashzoo.encoders.bow import WORD
 from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import Cell, build
 from hashzoo.report import collect, frame, make_table
 from hashzoo.run import Workbench, make_job

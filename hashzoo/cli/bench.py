@@ -44,12 +44,30 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout an
 
 
 def bench(
-    method: Annotated[list[str], typer.Option("--method", help="Methods, separated by commas: soda,dcmh,resnet.")],
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A bench file (TOML) that says the same; options win.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="Methods, separated by commas: soda,dcmh,resnet.")
+    ] = None,
     bits: Annotated[list[str], typer.Option("--bits", help="Code lengths.")] = ["16,32,64,128"],  # noqa: B006
     dataset: Dataset = "emoji",
     encoders: Encoders = "lite",
     seeds: Annotated[list[str], typer.Option("--seeds", help="Each cell is trained once with each seed.")] = ["0"],  # noqa: B006
     settings: Settings = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sweep",
+            help="A setting with several values, trainer.alpha=0.1,1 or train_data.label_noise=0,0.2; may be given "
+            'often: every combination is trained. A value with a comma stands in quotes: trainer.prompt="a, {}","{}".',
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="k-fold cross-validation over the training rows; no query is used.")
+    ] = None,
+    fold_seed: Annotated[int, typer.Option("--fold-seed", help="Decides which row is in which fold.")] = 0,
     runs: Runs = Path("runs"),
     device: Device = "auto",
     threads: Threads = None,
@@ -68,23 +86,26 @@ def bench(
 
     Finished runs are reused; a bench that was stopped goes on where it was.
     """
-    result = _bench(
-        methods=words(method, "--method"),
-        bits=whole_numbers(bits, "--bits", "16,32,64,128"),
-        dataset=dataset,
-        encoders=encoders,
-        seeds=whole_numbers(seeds, "--seeds", "0,1,2"),
-        settings=settings or [],
-        runs=runs,
-        device=device,
-        threads=threads,
-        jobs=jobs,
-        batch_size=read_batch_size(batch_size),
-        fresh=fresh,
-        allow_overlap=allow_overlap,
-        stream=stream_of(protocol, chunk, chunks_by, order_seed, database_codes),
-    )
-    _show(result, json)
+    from hashzoo.sweep import parse_sweep
+
+    asked = {
+        "methods": words(method or [], "--method"),
+        "bits": whole_numbers(bits, "--bits", "16,32,64,128"),
+        "dataset": dataset,
+        "encoders": encoders,
+        "seeds": whole_numbers(seeds, "--seeds", "0,1,2"),
+        "settings": settings or [],
+        "sweep": parse_sweep(sweep or []),
+        "folds": folds,
+        "fold_seed": fold_seed,
+        "runs": runs,
+        "device": device,
+        "threads": threads,
+        "batch_size": read_batch_size(batch_size),
+        "allow_overlap": allow_overlap,
+        "stream": stream_of(protocol, chunk, chunks_by, order_seed, database_codes),
+    }
+    _show(_bench([asked], jobs, fresh), json)
 
 
 def train(
@@ -103,20 +124,20 @@ def train(
     json: Json = False,
 ) -> None:
     """Train one method at one code length, and say where the run is kept."""
-    result = _bench(
-        methods=[method],
-        bits=[bits],
-        dataset=dataset,
-        encoders=encoders,
-        seeds=[seed],
-        settings=settings or [],
-        runs=runs,
-        device=device,
-        threads=threads,
-        batch_size=read_batch_size(batch_size),
-        fresh=fresh,
-        allow_overlap=allow_overlap,
-    )
+    asked = {
+        "methods": [method],
+        "bits": [bits],
+        "dataset": dataset,
+        "encoders": encoders,
+        "seeds": [seed],
+        "settings": settings or [],
+        "runs": runs,
+        "device": device,
+        "threads": threads,
+        "batch_size": read_batch_size(batch_size),
+        "allow_overlap": allow_overlap,
+    }
+    result = _bench([asked], 1, fresh)
     _show(result, json)
     if not json:
         for run in result["results"]:
@@ -124,24 +145,26 @@ def train(
                 print(run["run"])
 
 
-def _bench(**asked: Any) -> dict[str, Any]:
-    from hashzoo.benchmark import bench as run_bench
+def _bench(asked: list[dict[str, Any]], jobs: int | None, fresh: bool) -> dict[str, Any]:
+    from hashzoo.benchmark import Request, bench_all
     from hashzoo.cli.watch import Watch
 
     # What methods print while they train must not end up in our data on stdout.
     with Watch(console(stderr=True)) as watch, contextlib.redirect_stdout(sys.stderr):
-        return run_bench(**asked, watch=watch)
+        return bench_all([Request(**one) for one in asked], jobs=jobs, fresh=fresh, watch=watch)
 
 
 def _show(result: dict[str, Any], json: bool) -> None:
+    tracks = result.get("tracks", [result])
     if json:
         print_json(result)
     else:
-        from hashzoo.report import make_table
+        from hashzoo.report import join_folds, make_table
         from hashzoo.report.formats import print_table
 
-        print_table(make_table(result), console())
-        if result["track"].get("stream"):
-            print_table(make_table(result, over_rounds=True), console())
-    if any(run["status"] != "ok" for run in result["results"]):
+        for item in join_folds(tracks):
+            print_table(make_table(item), console())
+            if item["track"].get("stream"):
+                print_table(make_table(item, over_rounds=True), console())
+    if any(run["status"] != "ok" for item in tracks for run in item["results"]):
         raise typer.Exit(1)

@@ -43,7 +43,7 @@ def show(name: Name, settings: Settings = None) -> None:
     """What a data set holds, an example, its licence and whom to name."""
     from rich.text import Text
 
-    from hashzoo.benchmark import open_dataset
+    from hashzoo.opening import open_dataset
     from hashzoo.settings import parse_assignments
 
     data = open_dataset(name, parse_assignments(settings or [], [], ["dataset"]))
@@ -74,7 +74,7 @@ def prepare(
     settings: Settings = None,
 ) -> None:
     """Fetch and convert a data set into the cache, or convert what you have; what is there already stays."""
-    from hashzoo.benchmark import dataset_class
+    from hashzoo.opening import dataset_class
     from hashzoo.settings import parse_assignments
 
     target, chosen = dataset_class(name, parse_assignments(settings or [], [], ["dataset"]))
@@ -96,8 +96,8 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check splits, labels and texts row by row; exit code 1 if something is wrong."""
-    from hashzoo.benchmark import open_dataset
     from hashzoo.data.verify import verify as check
+    from hashzoo.opening import open_dataset
     from hashzoo.settings import parse_assignments
 
     outcome = check(open_dataset(name, parse_assignments(settings or [], [], ["dataset"])), allow_overlap)

@@ -28,13 +28,13 @@ def report(
     """
     if sum((md, csv, json, latex)) > 1:
         raise HashzooError("--md, --csv, --json and --latex exclude each other; give one")
-    from hashzoo.report import collect
+    from hashzoo.report import collect, join_folds
 
     found = collect(runs)
     if compare:
         if md or csv or latex:
             raise HashzooError("--compare prints a table, or --json; leave --md, --csv and --latex out")
-        _compare(found, *compare, json)
+        _compare(join_folds(found), *compare, json)
     elif json:
         print_json({"schema": 1, "tracks": found})
     elif csv:
@@ -42,7 +42,7 @@ def report(
 
         print(frame(found).to_csv(index=False), end="")
     else:
-        _tables(found, "md" if md else "latex" if latex else "terminal")
+        _tables(join_folds(found), "md" if md else "latex" if latex else "terminal")
 
 
 def _tables(found: list[dict[str, Any]], form: str) -> None:

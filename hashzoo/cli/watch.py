@@ -29,7 +29,9 @@ class Watch:
 
     def __call__(self, event: Event) -> None:
         cell = event.cell
-        what = f"{event.number}/{event.total} {cell.method} {cell.encoders} {cell.bits} bits seed {cell.seed}"
+        swept = "".join(f" {setting.path}={setting.text}" for setting in cell.swept)
+        what = f"{event.number}/{event.total} {cell.method}{swept} {cell.encoders} {cell.bits} bits seed {cell.seed}"
+        what += f" ({event.track})" if event.track else ""
         if event.kind == "start" and "jobs" in event.content:
             self._show(f"training {event.content['cells']} cells, {event.content['jobs']} side by side")
         elif event.kind == "epoch":

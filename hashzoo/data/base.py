@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """One of several splits that make each of some rows a query once (see `hashzoo.data.folds`).
+
+    Attributes:
+        number: from 1 to `of`.
+        of: how many there are.
+        partition: digest of which row is in which fold; the folds that it has in common belong together.
+    """
+
+    number: int
+    of: int
+    partition: str
+
+
+@dataclass(frozen=True)
 class Splits:
     """Row numbers of the splits; each is a 1-D int64 array without repetition.
 
@@ -91,6 +106,9 @@ class Dataset(ABC):
             "empty text", "unused label", "same picture".
         repeats: a sentence for each way in which content of query rows is known to stand in other splits
             under other row numbers: the same picture, the same id.
+        groups: (N,) ints, equal for rows that belong together (drawings of one thing): no split has some of
+            them among the queries and others in train, val or database. None: every row stands for itself.
+        fold: which fold of a cross-validation the splits are, where they are one.
     """
 
     name: str
@@ -102,6 +120,8 @@ class Dataset(ABC):
     raw: Collection[str] = frozenset({"image", "text"})
     known: Collection[str] = frozenset()
     repeats: Sequence[str] = ()
+    groups: np.ndarray | None = None
+    fold: Fold | None = None
 
     @abstractmethod
     def image(self, row: int) -> Image:
@@ -164,6 +184,12 @@ class Dataset(ABC):
             )
         if len(set(self.classes)) != len(self.classes):
             raise HashzooError(f"'{self.name}' has a class name twice; class names must differ")
+        groups = self.groups
+        if groups is not None and (groups.shape != (len(labels),) or groups.dtype.kind not in "iu"):
+            raise HashzooError(
+                f"groups of '{self.name}' must be {len(labels)} whole numbers, one a row, "
+                f"not {groups.dtype} of shape {groups.shape}"
+            )
         self.splits.check(len(labels), allow_overlap)
         refuse_overlap([] if allow_overlap else self.repeats)
 

@@ -71,6 +71,7 @@ class Emoji(Dataset):
         _, first, self.concepts = np.unique(rows["concepts"], return_index=True, return_inverse=True)
         is_query = np.array([emoji_rows.is_query(rows["concepts"][row]) for row in first])[self.concepts]
         rest = np.flatnonzero(~is_query)
+        self.groups = self.concepts
         self.splits = Splits(train=rest, query=np.flatnonzero(is_query), database=rest, rule=SPLIT_RULE)
         self.licence = notices(variant)
 

@@ -5,6 +5,7 @@ labels.npy           (N, C) bool
 splits.npz           row numbers: train, val, query, database
 texts.jsonl          one JSON string a row (where rows have texts)
 images.jsonl         one path a row, relative to the manifest's `image_root` (where rows have pictures)
+groups.npy           (N,) int64, equal for rows that belong together (where some do)
 image_digests.npy    (N, 32) uint8, SHA-256 of each picture file
 image_features.npy   (N, dim) float32 or float16 (where a data set brings features instead of pictures)
 text_features.npy    likewise
@@ -51,6 +52,7 @@ class Rows:
         image_digests: (N, 32) uint8, SHA-256 of each picture file, where they are known already.
         features: (N, dim) float arrays by modality, "image" or "text", that stand in for raw items.
         source: what it was made from, as plain JSON: archive names, digests, versions.
+        groups: (N,) ints, equal for rows that belong together; None where every row stands for itself.
     """
 
     classes: Sequence[str]
@@ -62,11 +64,14 @@ class Rows:
     image_digests: np.ndarray | None = None
     features: Mapping[str, np.ndarray] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    groups: np.ndarray | None = None
 
     def check(self) -> None:
         """Raise one sentence if the parts do not fit together."""
         lengths = {"labels": len(self.labels)}
-        lengths |= {name: len(part) for name in ("images", "texts") if (part := getattr(self, name)) is not None}
+        lengths |= {
+            name: len(part) for name in ("images", "texts", "groups") if (part := getattr(self, name)) is not None
+        }
         lengths |= {f"{role} features": len(array) for role, array in self.features.items()}
         if len(set(lengths.values())) > 1:
             counts = ", ".join(f"{count} {name}" for name, count in lengths.items())
@@ -97,6 +102,9 @@ def write_prepared(folder: Path, name: str, rows: Rows, licence: str, allow_over
     _save(folder / "labels.npy", np.ascontiguousarray(rows.labels, dtype=np.bool_))
     write_arrays(folder / "splits.npz", {name: getattr(rows.splits, name) for name in SPLITS})
     files = ["labels.npy", "splits.npz"]
+    if rows.groups is not None:
+        _save(folder / "groups.npy", np.ascontiguousarray(rows.groups, dtype=np.int64))
+        files.append("groups.npy")
     if rows.texts is not None:
         _save_lines(folder / "texts.jsonl", rows.texts)
         files.append("texts.jsonl")
@@ -141,6 +149,7 @@ class Prepared(Dataset):
         self.labels = self._load("labels.npy")
         arrays = read_arrays(folder / "splits.npz")
         self.splits = Splits(**arrays, rule=manifest["rule"])
+        self.groups = self._load("groups.npy") if "groups.npy" in manifest["files"] else None
         self.features = {
             role: self._load(f"{role}_features.npy") for role in ROLES if f"{role}_features.npy" in manifest["files"]
         }
@@ -164,9 +173,8 @@ class Prepared(Dataset):
 
     def fingerprint(self) -> str:
         """Digest of the digests of the stored files (pictures by the SHA-256 of each file); splits have their own."""
-        content = {
-            file: sha for file, sha in self.manifest["files"].items() if file not in ("splits.npz", "images.jsonl")
-        }
+        left_out = ("splits.npz", "groups.npy", "images.jsonl")
+        content = {file: sha for file, sha in self.manifest["files"].items() if file not in left_out}
         return digest([list(self.classes), content])
 
     def picture_digests(self) -> np.ndarray | None:

@@ -27,7 +27,7 @@ from hashzoo.storage import cache_dir, digest, read_arrays, read_json, write_arr
 if TYPE_CHECKING:
     import pandas
 
-VERSION = 1  # to be raised with any change of what a table is read as
+VERSION = 2  # to be raised with any change of what a table is read as
 LICENCE = "Your own data; say who made them with --set 'dataset.licence=...'."
 QUICK = 2**24  # bytes of a file that is read without a word
 

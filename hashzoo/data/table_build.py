@@ -13,7 +13,15 @@ from hashzoo.data.prepared import Rows
 from hashzoo.data.table_columns import Roles, find_roles, flag_matrix, keys_of, label_matrix, texts_of
 from hashzoo.data.table_files import Source
 from hashzoo.data.table_pictures import Reader, look_at, remembered
-from hashzoo.data.table_splits import NAMES, draw_splits, repeats, splits_from_file, splits_from_words
+from hashzoo.data.table_splits import (
+    NAMES,
+    codes_of,
+    connected,
+    draw_splits,
+    repeats,
+    splits_from_file,
+    splits_from_words,
+)
 from hashzoo.storage import digest
 
 NAMED = 5  # broken rows that a sentence names
@@ -99,10 +107,11 @@ def build(source: Source, content: str, settings: Settings, root: Path, cache: P
     enough = labels.sum(axis=0) >= settings.min_count
     labels, classes = labels[:, enough], tuple(name for name, keep in zip(classes, enough, strict=True) if keep)
     ids, groups = ([held[row] for row in rows] if held else [] for held in (keys["id"], keys["group"]))
+    together: list[Any] = [digests, *(key for key in (ids, groups) if key)]
+    group = connected([codes_of(key) for key in together], len(rows))
     if told is not None:
         splits = _renumbered(told, kept)
     else:
-        together: list[Any] = [digests, *(key for key in (ids, groups) if key)]
         splits = draw_splits(labels, together, settings.query, settings.val, settings.seed)
     if len(rows) < len(kept):
         left_out = f"; {len(kept) - len(rows):,} of {len(kept):,} rows left out, whose picture or text cannot be used"
@@ -123,6 +132,7 @@ def build(source: Source, content: str, settings: Settings, root: Path, cache: P
         texts=[texts[row] for row in rows],
         image_digests=digests,
         source=about,
+        groups=group if len(np.unique(group)) < len(group) else None,
     )
     return made, pictures.stats[rows]
 

@@ -47,7 +47,7 @@ def draw_splits(
         HashzooError: there is no way to leave a row on each side.
     """
     rows = np.flatnonzero(labels.any(axis=1))
-    group = connected([_codes(key)[rows] for key in keys], len(rows))
+    group = connected([codes_of(key)[rows] for key in keys], len(rows))
     sizes = np.bincount(group)
     # The raw output of a bit generator is the same in every release of numpy; its shuffle need not be.
     order = np.argsort(np.random.PCG64(seed).random_raw(len(sizes)), kind="stable")
@@ -126,7 +126,7 @@ def repeats(splits: Splits, digests: np.ndarray, ids: Sequence[str]) -> list[str
         ids: of the rows, "" for none.
     """
     found = []
-    for what, codes in (("a picture", _codes(digests)), ("an id", _codes(ids))):
+    for what, codes in (("a picture", codes_of(digests)), ("an id", codes_of(ids))):
         for name in ("train", "database", "val"):
             other = np.setdiff1d(getattr(splits, name), splits.query)
             shared = splits.query[np.isin(codes[splits.query], codes[other]) & (codes[splits.query] >= 0)]
@@ -155,7 +155,7 @@ def connected(codes: Sequence[np.ndarray], rows: int) -> np.ndarray:
             return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 
-def _codes(key: Sequence[Any] | np.ndarray) -> np.ndarray:
+def codes_of(key: Sequence[Any] | np.ndarray) -> np.ndarray:
     """Whole numbers that are equal where the keys are; -1 where there is none."""
     if isinstance(key, np.ndarray):
         whole = np.ascontiguousarray(key).view(f"V{key.shape[1]}").ravel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,9 +55,7 @@ def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUER
     Threads and not a numba parallel loop: its default scheduler aborts the process when two Python threads or a forked
     child evaluate too.
     """
-    import numba
-
-    threads = numba.get_num_threads()
+    threads = allowed_threads()
     rounds = -(-queries // (threads * at_once))
     size = -(-queries // (threads * rounds))  # equal shares, so that no thread waits for another's last group
     size += size % 2  # `kernels.sweep` takes queries two at a time
@@ -71,6 +70,22 @@ def in_parallel(task: Callable[[slice], None], queries: int, at_once: int = QUER
             done.result()
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the whole database
+
+
+def allowed_threads() -> int:
+    """The number of threads that `numba.set_num_threads` or NUMBA_NUM_THREADS allow.
+
+    To ask starts numba's threads, which gives OpenMP their number and with it torch: that is put back, so that what
+    is evaluated in the middle of a training does not change how the rest of it computes.
+    """
+    import numba
+
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    threads = int(numba.get_num_threads())
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+    return threads
 
 
 def key_type(entries: int) -> type[np.unsignedinteger]:

@@ -1,6 +1,7 @@
 """Runs on disk to tables: terminal, Markdown, CSV, JSON, LaTeX."""
 
 from hashzoo.report.collect import collect, frame
+from hashzoo.report.folds import join_folds
 from hashzoo.report.table import Table, make_table
 
-__all__ = ["Table", "collect", "frame", "make_table"]
+__all__ = ["Table", "collect", "frame", "join_folds", "make_table"]

@@ -197,6 +197,7 @@ def _flat_row(track: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     row = {
         "dataset": track["dataset"],
         "train_data": " ".join(f"{name}={value:.12g}" for name, value in result.get("train_data", {}).items()),
+        "fold": track.get("fold", {}).get("number"),
         "track": track["id"],
         "method": result["method"],
         "image_encoder": result["encoders"]["image"],

@@ -23,9 +23,10 @@ INTERVAL = "95 % bootstrap interval over queries"
 def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.ndarray]]:
     """Average precision of each query, (Q,), by column and row label; the mean over the seeds of a row.
 
+    Of joined folds, those of all folds one after the other; a row that lacks a fold which others have is left out.
     A run without per_query.npz is left out.
     """
-    found: dict[Column, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[Column, dict[str, dict[int, list[np.ndarray]]]] = defaultdict(lambda: defaultdict(dict))
     results = list(results)
     for result in results:
         path = Path(result["run"]) / "per_query.npz"
@@ -33,8 +34,17 @@ def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.nd
             continue
         values = read_arrays(path)
         for direction in DIRECTION_NAMES:
-            found[direction, result["bits"]][label_of(result, results)].append(values[direction])
-    return {column: {row: np.mean(v, axis=0) for row, v in rows.items()} for column, rows in found.items()}
+            folds = found[direction, result["bits"]][label_of(result, results)]
+            folds.setdefault(result.get("fold", 0), []).append(values[direction])
+    whole = {}
+    for column, rows in found.items():
+        there = sorted({fold for folds in rows.values() for fold in folds})
+        whole[column] = {
+            row: np.concatenate([np.mean(folds[fold], axis=0) for fold in there])
+            for row, folds in rows.items()
+            if len(folds) == len(there)
+        }
+    return {column: rows for column, rows in whole.items() if rows}
 
 
 def as_good_as_best(values: Mapping[Column, Mapping[str, np.ndarray]]) -> dict[Column, frozenset[str]]:

@@ -57,7 +57,7 @@ def make_table(
     """The table of one track.
 
     Args:
-        bench: what `bench` or `collect` give.
+        bench: one track as `bench`, `collect` or `join_folds` give it; of folds the deviation is that over folds.
         winners: labels of the rows to mark in each column; the highest mean when None.
         over_rounds: of an online track, the mean over its rounds instead of the last.
     """
@@ -89,7 +89,7 @@ def make_table(
         bits,
         tuple(rows),
         _limits(results, bits) if not over_rounds else (),
-        (*_notes(results), *rounds.notes(results)) if not over_rounds else (),
+        (*_notes(results), *_missing_folds(track, groups, bits), *rounds.notes(results)) if not over_rounds else (),
         overlap_of(track),
         "s a round" if track.get("stream") else "train s",
     )
@@ -126,12 +126,27 @@ def score(value: float) -> str:
 
 
 def _means(group: Iterable[dict[str, Any]], over_rounds: bool) -> dict[Column, list[float]]:
-    values: dict[Column, list[float]] = defaultdict(list)
-    for result in group:
+    """The values of each column: of every seed or, where there are folds, the mean over the seeds of every fold."""
+    values: dict[Column, dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for number, result in enumerate(group):
+        part = result.get("fold", ("run", number))
         for direction in DIRECTION_NAMES if result["status"] == "ok" else ():
             found = result["mean_over_rounds"][direction] if over_rounds else result["scores"][direction]["map"]
-            values[direction, result["bits"]].append(found)
-    return dict(values)
+            values[direction, result["bits"]][part].append(found)
+    return {column: [statistics.fmean(part) for part in parts.values()] for column, parts in values.items()}
+
+
+def _missing_folds(track: dict[str, Any], groups: Mapping[str, list[dict[str, Any]]], bits: Iterable[int]) -> list[str]:
+    """A sentence for each row that has fewer folds than there are."""
+    if "folds" not in track:
+        return []
+    said = []
+    for label, group in groups.items():
+        for number in bits:
+            there = {result["fold"] for result in group if result["bits"] == number and result["status"] == "ok"}
+            if 0 < len(there) < track["fold"]["of"]:
+                said.append(f"{label} has {len(there)} of {track['fold']['of']} folds at {number} bits")
+    return said
 
 
 def _spent(group: Iterable[dict[str, Any]]) -> str:
@@ -142,7 +157,11 @@ def _spent(group: Iterable[dict[str, Any]]) -> str:
 def _limits(results: list[dict[str, Any]], bits: tuple[int, ...]) -> tuple[Row, ...]:
     rows = []
     for key, label in (("floor", "chance, exact"), ("ceiling", "label oracle")):
-        known = {result["bits"]: result[key] for result in results if result["status"] == "ok"}
+        of_bits: dict[int, dict[Any, float]] = defaultdict(dict)  # by fold: all runs of a track have the same limits
+        for result in results:
+            if result["status"] == "ok":
+                of_bits[result["bits"]][result.get("fold")] = result[key]
+        known = {bits: statistics.fmean(values.values()) for bits, values in of_bits.items()}
         if known:
             rows.append(
                 Row(label, {(d, n): score(known[n]) if n in known else "" for d in DIRECTION_NAMES for n in bits})
@@ -152,7 +171,8 @@ def _limits(results: list[dict[str, Any]], bits: tuple[int, ...]) -> tuple[Row, 
 
 def _notes(results: list[dict[str, Any]]) -> Iterable[str]:
     for result in results:
-        name = f"{result['method']} ({_pair(result)}, {result['bits']} bits, seed {result['seed']})"
+        fold = f", fold {result['fold']}" if "fold" in result else ""
+        name = f"{result['method']} ({_pair(result)}, {result['bits']} bits, seed {result['seed']}{fold})"
         if result["status"] != "ok":
             yield f"{name} failed: {result['reason']}"
             continue
@@ -171,10 +191,19 @@ def _title(track: dict[str, Any], results: list[dict[str, Any]]) -> str:
 
 def _caption(track: dict[str, Any], seeds: set[int]) -> str:
     counts = track["counts"]
+    how = "whole ranking, ties by exact expectation"
+    if "folds" in track:
+        fold, rows = track["fold"], counts["query"] + counts["database"]
+        each = f", each the mean of {len(seeds)} seeds" if len(seeds) > 1 else ""
+        return (
+            f"{rows:,} rows in {fold['of']} folds, each in turn the queries and the others train and database, "
+            f"{counts['labels']} labels; {how}; mean±deviation of {len(track['folds'])} folds{each}; "
+            f"partition {fold['partition'][:8]}"
+        )
     spread = f"; mean±deviation of {len(seeds)} seeds" if len(seeds) > 1 else ""
     return (
         f"{counts['query']:,} queries, {counts['database']:,} database rows, {counts['train']:,} training rows, "
-        f"{counts['labels']} labels; whole ranking, ties by exact expectation{spread}; track {track['id']}"
+        f"{counts['labels']} labels; {how}{spread}; track {track['id']}"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hashzoo.codes import Codes, as_words
-from hashzoo.evaluator.counting import in_parallel
+from hashzoo.evaluator.counting import allowed_threads, in_parallel
 from hashzoo.search.base import Hits, Index
 
 QUERIES_A_THREAD = 8  # threads share the queries if each gets so many, else the codes: few queries wait for memory
@@ -96,8 +96,6 @@ class ExactIndex(Index):
         return self._rows.find(ids)[1]
 
     def _search(self, queries: Codes, k: int) -> Hits:
-        import numba
-
         from hashzoo.kernels import top_k
 
         rows, query_words = self._rows, as_words(queries.data)
@@ -115,7 +113,7 @@ class ExactIndex(Index):
         everything, everyone = slice(0, rows.count), slice(0, len(queries))
         if len(queries) * words.shape[0] * rows.count <= SERIAL_WORK:
             scan(everything, everyone)
-        elif len(queries) >= QUERIES_A_THREAD * numba.get_num_threads():
+        elif len(queries) >= QUERIES_A_THREAD * allowed_threads():
             in_parallel(lambda group: scan(everything, group), len(queries))
         else:
             in_parallel(lambda part: scan(part, everyone), rows.count, rows.count)

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hashzoo import zoo
-from hashzoo.benchmark import dataset_class
 from hashzoo.errors import HashzooError, did_you_mean, one_line
+from hashzoo.opening import dataset_class
 from hashzoo.plugin import Method, Part
 from hashzoo.recipe import LITE, build
 from hashzoo.zoo import Plugin, Zoo

@@ -19,9 +19,9 @@ from unittest import mock
 import numpy as np
 from PIL.Image import Image
 
-from hashzoo.benchmark import dataset_class
 from hashzoo.data.base import Dataset
 from hashzoo.errors import HashzooError
+from hashzoo.opening import dataset_class
 from hashzoo.testing.kit import Subject, check
 from hashzoo.testing.probing import failure, other_settings, watched_generators
 
