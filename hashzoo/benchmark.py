@@ -20,8 +20,8 @@ from hashzoo.errors import HashzooError
 from hashzoo.opening import train_data
 from hashzoo.plan import Plan, check_device, find_device, plan_of
 from hashzoo.recipe import Cell, available_threads, parse_encoders
-from hashzoo.settings import SHARED, Assignment, parse_assignments
-from hashzoo.sweep import axes_of, cells_of, combinations, setting_names, text_of
+from hashzoo.settings import SHARED, Assignment, parse_assignments, text_of
+from hashzoo.sweep import axes_of, cells_of, combinations, setting_names
 
 FLOOR_METHOD = "random"
 MAX_BITS = 4096

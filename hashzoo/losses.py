@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import mse_loss
 
 from hashzoo.model import Outputs
 from hashzoo.train import Batch
@@ -39,17 +41,39 @@ def pair_likelihood(theta: Tensor, similarity: Tensor, balanced: bool = False) -
         balanced: similar and dissimilar pairs weigh one half each, however many there are. This departs
             from the papers: where few pairs are similar the plain mean may collapse to constant codes.
     """
-    weight = None
     positives = similarity.sum()
     negatives = similarity.numel() - positives
+    weights: tuple[Tensor | float, Tensor | float] = (1.0, 1.0)
     if balanced and positives > 0 and negatives > 0:
-        weight = torch.where(similarity > 0, 0.5 / positives, 0.5 / negatives) * similarity.numel()
-    return binary_cross_entropy_with_logits(theta, similarity, weight)
+        weights = (similarity.numel() / (2 * positives), similarity.numel() / (2 * negatives))
+    return _PairLikelihood.apply(theta, similarity, *weights)
+
+
+class _PairLikelihood(torch.autograd.Function):
+    """mean(w (log(1 + exp(theta)) - S theta)) with its gradient, w (sigmoid(theta) - S) / numel.
+
+    torch's own takes twenty times as long on a CPU, where its log-sigmoid is not vectorised.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, theta: Tensor, similarity: Tensor, similar: Tensor | float, dissimilar: Tensor | float
+    ) -> Tensor:
+        weight = similarity * (similar - dissimilar) + dissimilar
+        ctx.save_for_backward((torch.sigmoid(theta) - similarity).mul_(weight).div_(theta.numel()))
+        softplus = theta.abs().neg_().exp_().log1p_().add_(theta.clamp_min(0))
+        return softplus.sub_(similarity * theta).mul_(weight).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * gradient, None, None, None
 
 
 def quantisation(values: Tensor, codes: Tensor) -> Tensor:
     """Distance of real values to codes in {-1, +1}: mean over rows of ||b - h||^2 / bits."""
-    return (codes - values).square().mean()
+    return mse_loss(values, codes)
 
 
 def bit_balance(values: Tensor) -> Tensor:

@@ -150,6 +150,17 @@ def convert(text: str, kind: Any, path: str) -> Any:
     return text
 
 
+def text_of(value: Any) -> str:
+    """A value of Python or TOML in the words of `--set`: true, none, 0.01, 512,256."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(text_of, value))
+    if not isinstance(value, str | int | float):
+        raise HashzooError(f"a setting is a number, a word, true, false or a list of them, not {value!r}")
+    return str(value)
+
+
 def plain(values: Mapping[str, Value]) -> dict[str, Any]:
     """Constructor keywords without their origins."""
     return {name: value.value for name, value in values.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.plan import environment, sources
@@ -43,17 +42,6 @@ def parse_sweep(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
             start, more = match.end(), match["end"] == ","
         found[path] = tuple(values)
     return found
-
-
-def text_of(value: Any) -> str:
-    """A value of Python or TOML in the words of `--set`: true, none, 0.01, 512,256."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return ",".join(map(text_of, value))
-    if not isinstance(value, str | int | float):
-        raise HashzooError(f"a setting is a number, a word, true, false or a list of them, not {value!r}")
-    return str(value)
 
 
 def axes_of(sweep: Mapping[str, Sequence[str]], settings: Iterable[str], methods: Sequence[str]) -> list[Axis]:

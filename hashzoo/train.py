@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,6 +23,21 @@ class Batch:
     image: Tensor
     text: Tensor
     labels: Tensor
+
+
+class _TakenBatch(Batch):
+    """A batch whose images and texts are taken from the rows when they are asked for: a stage may need one alone."""
+
+    def __init__(self, rows: Rows, index: Tensor):
+        self.index, self.labels, self._rows = index, rows.labels[index.to(rows.device)], rows
+
+    @cached_property
+    def image(self) -> Tensor:  # type: ignore[override]
+        return self._rows.image(self.index)
+
+    @cached_property
+    def text(self) -> Tensor:  # type: ignore[override]
+        return self._rows.text(self.index)
 
 
 class Rows:
@@ -46,7 +62,7 @@ class Rows:
         return self._take(self._text, index)
 
     def batch(self, index: Tensor) -> Batch:
-        return Batch(index, self.image(index), self.text(index), self.labels[index.to(self.device)])
+        return _TakenBatch(self, index)
 
     def _take(self, array: np.ndarray, index: Tensor) -> Tensor:
         taken = torch.from_numpy(take(array, index.numpy())).to(self.device)

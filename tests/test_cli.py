@@ -286,7 +286,7 @@ def test_other_verbs_refuse_in_one_sentence(arguments, said, code, tiny, sentenc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("bench",), "--method has an empty entry"),
+        (("bench",), "name methods, such as --method soda,dcmh, or give a bench file; see hashzoo bench --help"),
         (("bench", "--nope"), "No such option: --nope; see hashzoo bench --help"),
         (("bench", "--method"), "Option '--method' requires an argument; see hashzoo"),
         (("train", "toy", "--bits", "12.5"), "Invalid value for '--bits'"),

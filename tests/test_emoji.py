@@ -221,6 +221,7 @@ def test_concepts_do_not_cross_the_split(shelf: Shelf) -> None:
     assert data.concepts[_row(data, "1F34E")] == data.concepts[_row(data, "1F34F")]
     assert len(np.unique(data.concepts)) == 9
     assert not set(data.concepts[data.splits.query]) & set(data.concepts[data.splits.database])
+    assert data.groups is data.concepts
     assert np.array_equal(data.splits.train, data.splits.database)
 
 
@@ -455,6 +456,7 @@ def test_the_real_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert 1.9 < data.labels.sum(axis=1).mean() < 2.1
     assert 0.2 < len(data.splits.query) / len(data) < 0.3
     assert not set(data.concepts[data.splits.query]) & set(data.concepts[data.splits.database])
+    assert data.groups is data.concepts
     assert data.labels[data.splits.query].any(axis=0).all()
     assert data.labels[data.splits.train].any(axis=0).all()
     assert all(np.asarray(data.image(row)).std() > 5 for row in range(len(data)))

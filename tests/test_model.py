@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hashzoo.model import HashHead, Outputs, RandomHead, Tower, Towers, encode
+from hashzoo.model import Dropout, HashHead, Outputs, RandomHead, Tower, Towers, encode
 
 WIDTHS = {"pooled": 6, "stage1": 3}
 
@@ -35,6 +35,34 @@ def test_layers_of_the_head(settings, layers):
     head = HashHead(WIDTHS, 7, **settings)
     assert [type(layer).__name__ for layer in head.layers] == layers
     assert head({"pooled": normal(4, 6)}).shape == (4, 7)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_dropout_drops_its_share_anew_each_time_and_keeps_the_mean(share):
+    dropout, ones = Dropout(share), torch.ones(257, 401)  # no multiple of four
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        one, other = dropout(ones), dropout(ones)
+    kept = one > 0
+    assert kept.double().mean().item() == pytest.approx(1 - share, abs=0.01)
+    torch.testing.assert_close(one[kept], torch.full((int(kept.sum()),), 1 / (1 - share)), rtol=1e-3, atol=0)
+    assert (kept == (other > 0)).double().mean().item() == pytest.approx(share**2 + (1 - share) ** 2, abs=0.01)
+    assert (kept[:, 1:] == kept[:, :-1]).double().mean().item() == pytest.approx(share**2 + (1 - share) ** 2, abs=0.01)
+
+
+def test_the_gradient_of_dropout_is_zero_where_it_drops():
+    x = normal(8, 16).requires_grad_()
+    with torch.random.fork_rng():
+        y = Dropout(0.5)(x)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, torch.where(y == 0, 0.0, 2.0))
+
+
+def test_dropout_rests_in_evaluation_and_refuses_what_is_no_share():
+    x = normal(3, 5)
+    assert Dropout(0.5).eval()(x) is x
+    with pytest.raises(ValueError, match="from 0 to below 1, not 1"):
+        Dropout(1)
 
 
 def test_an_unknown_activation_is_refused():

@@ -51,6 +51,16 @@ def test_what_is_stored_comes_back(rows, tmp_path):
     assert data.raw == {"image", "text"}
 
 
+def test_groups_are_kept_and_are_no_content(rows, tmp_path):
+    plain = opened(rows, tmp_path / "plain")
+    assert plain.groups is None
+    grouped = opened(replace(rows, groups=np.arange(12) // 2), tmp_path / "grouped")
+    assert np.asarray(grouped.groups).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert grouped.fingerprint() == plain.fingerprint()
+    with pytest.raises(HashzooError, match="11 groups"):
+        replace(rows, groups=np.arange(11)).check()
+
+
 def test_features_stand_in_for_items(rows, tmp_path):
     features = np.arange(24, dtype=np.float16).reshape(12, 2)
     data = opened(replace(rows, images=None, image_root=None, features={"image": features}), tmp_path / "out")

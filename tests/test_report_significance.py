@@ -73,12 +73,21 @@ def test_a_run_without_values_of_its_queries_is_left_out(results):
 
 def test_two_rows_are_compared_column_by_column(results):
     ((compared),) = significance.compare([{"track": TRACK, "results": results}], "best", "worse")
-    assert [(row["direction"], row["bits"]) for row in compared["rows"]] == [("i2t", 16), ("t2i", 16)]
+    assert [(row["direction"], row["bits"]) for row in compared["rows"]] == [("i2t", 16), ("t2i", 16), ("mean", 16)]
     row = compared["rows"][0]
     values = significance.per_query(results)[("i2t", 16)]
     assert row["difference"] == pytest.approx(0.05)
     assert row["interval"] == pytest.approx([0.05, 0.05])
     assert row["p"] == randomisation_test(values["best"], values["worse"])
+
+
+def test_the_mean_of_both_directions_is_taken_query_row_by_query_row(results):
+    ((compared),) = significance.compare([{"track": TRACK, "results": results}], "best", "near")
+    values = significance.per_query(results)
+    best, near = ((values["i2t", 16][row] + values["t2i", 16][row]) / 2 for row in ("best", "near"))
+    mean = compared["rows"][-1]
+    assert (mean["a"], mean["b"]) == pytest.approx((best.mean(), near.mean()))
+    assert mean["p"] == randomisation_test(best, near)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +112,10 @@ def test_the_report_says_how_it_compares(results, command, monkeypatch):
     compared = command("report", "--compare", "best", "worse").out
     assert "+0.050 to +0.050" in compared
     assert "two-sided" in compared
+    assert "mean of both" in compared
     told = json.loads(command("report", "--compare", "best", "worse", "--json").out)
     assert (told["schema"], told["a"], told["b"]) == (1, "best", "worse")
-    assert len(told["tracks"][0]["rows"]) == 2
+    assert len(told["tracks"][0]["rows"]) == 3
 
 
 def test_a_comparison_has_no_other_formats(results, sentence):

@@ -310,6 +310,7 @@ def test_rows_of_one_picture_stay_together(folder):
     assert len(query) == 4
     assert {(row + 12) % ROWS for row in query} == query
     assert "rows of one group, picture or id together (12 groups)" in data.splits.rule
+    assert len(np.unique(data.groups)) == 12
 
 
 def leaking(folder: Path, how: str) -> str:

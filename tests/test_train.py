@@ -36,6 +36,17 @@ def job_of(rows: int = 50, seed: int = 0, loss: nn.Module | None = None, log=lam
     )
 
 
+def test_a_batch_takes_what_it_is_asked_for_once(monkeypatch):
+    rows, taken = job_of().train, []
+    for role in ("image", "text"):
+        take = getattr(rows, role)
+        monkeypatch.setattr(rows, role, lambda index, role=role, take=take: (taken.append(role), take(index))[1])
+    batch = rows.batch(torch.tensor([4, 0]))
+    assert not taken
+    assert batch.text is batch.text
+    assert taken == ["text"]
+
+
 def test_rows_are_taken_by_number():
     rows = job_of().train
     index = torch.tensor([4, 0, 49])

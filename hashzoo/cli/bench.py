@@ -12,6 +12,7 @@ import typer
 from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import console, print_json, whole_numbers, words
 from hashzoo.cli.online import Chunk, ChunksBy, DatabaseCodes, OrderSeed, Protocol, stream_of
+from hashzoo.errors import HashzooError
 
 Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji/full; or table:PATH.")]
 Encoders = Annotated[
@@ -89,7 +90,7 @@ def bench(
     from hashzoo.sweep import parse_sweep
 
     asked = {
-        "methods": words(method or [], "--method"),
+        "methods": words(method, "--method") if method else [],
         "bits": whole_numbers(bits, "--bits", "16,32,64,128"),
         "dataset": dataset,
         "encoders": encoders,
@@ -105,7 +106,20 @@ def bench(
         "allow_overlap": allow_overlap,
         "stream": stream_of(protocol, chunk, chunks_by, order_seed, database_codes),
     }
-    _show(_bench([asked], jobs, fresh), json)
+    benches = [asked]
+    if file is not None:
+        from hashzoo.bench_file import KEYS, read_bench_file
+
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+        options = {field: "method" if field == "methods" else field for field, _ in KEYS.values()}
+        given = {field: asked[field] for field, option in options.items() if option in typed}
+        benches, side_by_side = read_bench_file(file, given)
+        benches = [{**one, "stream": asked["stream"]} for one in benches]  # files have no words for it
+        jobs = jobs or side_by_side
+    elif not method:
+        raise HashzooError("name methods, such as --method soda,dcmh, or give a bench file; see hashzoo bench --help")
+    _show(_bench(benches, jobs, fresh), json)
 
 
 def train(

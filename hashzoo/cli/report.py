@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from hashzoo.cli.common import console, print_json
+from hashzoo.cli.common import console, print_json, words
 from hashzoo.errors import HashzooError
+
+PLOTS = Path("figures")  # where plots go that name no folder
 
 
 def report(
@@ -17,10 +19,33 @@ def report(
         tuple[str, str] | None,
         typer.Option("--compare", metavar="A B", help="Two rows of the table: is their difference real?"),
     ] = None,
+    pivot: Annotated[
+        str | None,
+        typer.Option(
+            "--pivot",
+            metavar="NAME[,NAME]",
+            help="Tables over the values of a setting, by code length, or of two: trainer.alpha,trainer.beta.",
+        ),
+    ] = None,
+    measure: Annotated[
+        str, typer.Option("--measure", help="What a pivot or plot shows: the mean of both directions, i2t or t2i.")
+    ] = "mean",
     md: Annotated[bool, typer.Option("--md", help="Markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="One line a run, all scores.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="A booktabs table.")] = False,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Draw every figure of each track into a folder, as SVG and PNG."),
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot",
+            metavar="NAME[,NAME]",
+            help="Draw what --pivot shows, lines or a heat map; into the folder of --figures, or figures.",
+        ),
+    ] = None,
 ) -> None:
     """Tables of all finished runs, one for each track: nothing is trained or computed again.
 
@@ -30,8 +55,23 @@ def report(
         raise HashzooError("--md, --csv, --json and --latex exclude each other; give one")
     from hashzoo.report import collect, join_folds
 
+    if (figures or plot) and (compare or pivot or md or csv or json or latex):
+        raise HashzooError(
+            "--figures and --plot draw and print the names of files; leave the other forms of a report out"
+        )
+    if measure != "mean" and not (pivot or plot):
+        raise HashzooError("--measure is of a pivot; add --pivot, such as --pivot trainer.alpha")
+    if compare and pivot:
+        raise HashzooError("--compare and --pivot exclude each other; give one")
     found = collect(runs)
-    if compare:
+    if plot:
+        _plot(found, words([plot], "--plot"), measure, figures or PLOTS)
+    elif figures:
+        _figures(found, figures)
+    elif pivot:
+        form = next((name for name, asked in (("md", md), ("csv", csv), ("json", json), ("latex", latex)) if asked), "")
+        _pivots(found, words([pivot], "--pivot"), measure, form)
+    elif compare:
         if md or csv or latex:
             raise HashzooError("--compare prints a table, or --json; leave --md, --csv and --latex out")
         _compare(join_folds(found), *compare, json)
@@ -61,6 +101,43 @@ def _tables(found: list[dict[str, Any]], form: str) -> None:
         else:
             written = "\n".join(map(markdown if form == "md" else latex, (table, *further)))
             print(written, end="\n" if item is not found[-1] else "")
+
+
+def _figures(found: list[dict[str, Any]], folder: Path) -> None:
+    from hashzoo.report.figures import draw, looks
+    from hashzoo.report.figures.files import write
+
+    look = looks(found)
+    drawings = [drawing for item in found for drawing in draw(item, look)]
+    if not drawings:
+        raise HashzooError("there is nothing to draw; run hashzoo bench again", exit_code=1)
+    for path in write(drawings, folder):
+        print(path)
+
+
+def _plot(found: list[dict[str, Any]], names: list[str], measure: str, folder: Path) -> None:
+    from hashzoo.report import pivot
+    from hashzoo.report.figures.files import write
+    from hashzoo.report.figures.sweeps import draw_sweeps
+
+    for path in write(draw_sweeps(pivot(found, names, measure)), folder):
+        print(path)
+
+
+def _pivots(found: list[dict[str, Any]], names: list[str], measure: str, form: str) -> None:
+    from hashzoo.report import pivot
+    from hashzoo.report.pivot_formats import pivot_frame, pivot_json, pivot_latex, pivot_markdown, print_pivot
+
+    pivots = pivot(found, names, measure)
+    if form == "json":
+        print_json({"schema": 1, "pivots": [pivot_json(one) for one in pivots]})
+    elif form == "csv":
+        print(pivot_frame(pivots).to_csv(index=False), end="")
+    elif form:
+        print("\n".join((pivot_markdown if form == "md" else pivot_latex)(one) for one in pivots), end="")
+    else:
+        for one in pivots:
+            print_pivot(one, console())
 
 
 def _compare(found: list[dict[str, Any]], a: str, b: str, json: bool) -> None:

@@ -184,7 +184,7 @@ class Dataset(ABC):
             )
         if len(set(self.classes)) != len(self.classes):
             raise HashzooError(f"'{self.name}' has a class name twice; class names must differ")
-        groups = self.groups
+        groups = None if self.groups is None else np.asarray(self.groups)
         if groups is not None and (groups.shape != (len(labels),) or groups.dtype.kind not in "iu"):
             raise HashzooError(
                 f"groups of '{self.name}' must be {len(labels)} whole numbers, one a row, "

@@ -3,6 +3,7 @@
 Importing this imports numpy only; the compiled kernels load when the first evaluation needs them.
 """
 
+from hashzoo.evaluator.distances import distance_counts
 from hashzoo.evaluator.protocols import PRESETS, Protocol
 from hashzoo.evaluator.reference import ceiling, floor, label_codes
 from hashzoo.evaluator.scoring import Result, cross_modal, evaluate
@@ -26,6 +27,7 @@ __all__ = [
     "bootstrap_intervals",
     "ceiling",
     "cross_modal",
+    "distance_counts",
     "evaluate",
     "floor",
     "holm",

@@ -84,7 +84,7 @@ def evaluate(
     levels = max(2, 1 + min(query_sets.most(), database_sets.most())) if request.ndcg_ranks else 2
 
     tally = Tally(request, protocol, k, len(items))
-    group = max(1, HISTOGRAM_BYTES // (8 * (bits + 1) * levels))
+    group = queries_at_once(bits, levels)
     for start in range(0, len(queries), group):
         part = queries[start : start + group]
         counts = Counts.of(histograms(part, items, bits, levels))
@@ -279,6 +279,11 @@ class Tally:
             }
         if "top_n_precision" in plain:
             scores["top_n_precision"] = {"n": list(names.TOP_N), "precision": (curves["top_n"] / counted).tolist()}
+
+
+def queries_at_once(bits: int, levels: int) -> int:
+    """How many queries' histograms of distance and shared labels are held at a time."""
+    return max(1, HISTOGRAM_BYTES // (8 * (bits + 1) * levels))
 
 
 def check_relevant(relevant: np.ndarray, protocol: Protocol) -> None:

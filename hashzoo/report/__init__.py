@@ -2,6 +2,7 @@
 
 from hashzoo.report.collect import collect, frame
 from hashzoo.report.folds import join_folds
+from hashzoo.report.pivot import Pivot, pivot
 from hashzoo.report.table import Table, make_table
 
-__all__ = ["Table", "collect", "frame", "join_folds", "make_table"]
+__all__ = ["Pivot", "Table", "collect", "frame", "join_folds", "make_table", "pivot"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-_LATEX = str.maketrans(
+LATEX = str.maketrans(
     {character: f"\\{character}" for character in "_%&#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
 )
@@ -24,10 +24,10 @@ def print_table(table: Table, console: Console) -> None:
     # The table is measured without a limit: rich would squeeze its columns to fit.
     width = console.measure(both, options=console.options.update(max_width=10_000)).maximum
     if width <= console.width:
-        _print_titled(table.title, both, console)
+        print_titled(table.title, both, console)
     else:
         for direction, name in DIRECTION_NAMES.items():
-            _print_titled(f"{table.title}, {name}", _rich_table(table, (direction,)), console)
+            print_titled(f"{table.title}, {name}", _rich_table(table, (direction,)), console)
     console.print(table.caption, style="dim", highlight=False, markup=False)
     print_overlap(table.overlap, console)
     for note in table.notes:
@@ -45,7 +45,7 @@ def print_intervals(
 ) -> None:
     """The interval of every cell, a table a direction."""
     for direction, name in DIRECTION_NAMES.items():
-        grid = _grid()
+        grid = empty_grid()
         grid.add_column("method", no_wrap=True)
         columns = [(direction, bits) for bits in table.bits]
         for _, bits in columns:
@@ -53,30 +53,30 @@ def print_intervals(
         for row in table.rows:
             cells = [intervals.get(column, {}).get(row.label) for column in columns]
             grid.add_row(row.label, *("-".join(map(score, cell)) if cell else "" for cell in cells))
-        _print_titled(f"{what}, {name}", grid, console)
+        print_titled(f"{what}, {name}", grid, console)
 
 
 def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console) -> None:
     """Two rows of one track, column by column (see `significance.compare`)."""
-    grid = _grid()
+    grid = empty_grid()
     for column in ("direction", "bits", a, b, "difference", "interval", "p"):
         grid.add_column(column, justify="left" if column == "direction" else "right", no_wrap=True)
     for row in compared["rows"]:
         low, high = row["interval"]
         difference, interval = f"{row['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"
-        name, bits = DIRECTION_NAMES[row["direction"]], str(row["bits"])
+        name, bits = DIRECTION_NAMES.get(row["direction"], "mean of both"), str(row["bits"])
         grid.add_row(name, bits, score(row["a"]), score(row["b"]), difference, interval, f"{row['p']:.4f}")
-    _print_titled(f"mAP of {a} and {b} on {title_of(compared['track'])}", grid, console)
+    print_titled(f"mAP of {a} and {b} on {title_of(compared['track'])}", grid, console)
     print_overlap(overlap_of(compared["track"]), console)
 
 
 def markdown(table: Table) -> str:
     """A GitHub table; the best of each column in bold, notes below."""
     head = ["method", *(f"{direction} {bits}" for direction, bits in table.columns()), table.spent]
-    lines = [f"**{table.title}**", "", _md_line(head), _md_line([":--", *["--:"] * (len(head) - 1)])]
+    lines = [f"**{table.title}**", "", md_line(head), md_line([":--", *["--:"] * (len(head) - 1)])]
     for row in (*table.rows, *table.limits):
         cells = [f"**{row.cells[c]}**" if c in row.best else row.cells[c] for c in table.columns()]
-        lines.append(_md_line([row.label, *cells, row.seconds]))
+        lines.append(md_line([row.label, *cells, row.seconds]))
     said = [f"\n**! {table.overlap}**"] if table.overlap else []
     return "\n".join([*lines, "", table.caption, *said, *(f"\n! {note}" for note in table.notes)]) + "\n"
 
@@ -100,7 +100,7 @@ def latex(table: Table) -> str:
     lines += [r"\midrule", *(_latex_line(table, row) for row in table.limits)]
     lines.append(r"\bottomrule")
     if table.overlap:  # not in a comment: it has to be seen in print
-        said = rf"\footnotesize {table.overlap.translate(_LATEX)}"
+        said = rf"\footnotesize {table.overlap.translate(LATEX)}"
         lines.append(rf"\multicolumn{{{2 * n + 1}}}{{p{{0.9\linewidth}}}}{{{said}}} \\")
     return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
@@ -108,7 +108,7 @@ def latex(table: Table) -> str:
 def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
     from rich.text import Text
 
-    grid = _grid()
+    grid = empty_grid()
     grid.add_column("method", overflow="fold")  # the one column that may be broken where a line is too short
     for direction in directions:
         for position, bits in enumerate(table.bits):
@@ -125,26 +125,26 @@ def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
     return grid
 
 
-def _grid() -> RichTable:
+def empty_grid() -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
 
     return RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
-def _print_titled(title: str, grid: RichTable, console: Console) -> None:
+def print_titled(title: str, grid: RichTable, console: Console) -> None:
     """A title over a table; as the table's own title, rich would fold it to the width of the table."""
     console.print(title, style="bold", highlight=False, markup=False)
     console.print(grid)
 
 
-def _md_line(cells: list[str]) -> str:
+def md_line(cells: list[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
 def _latex_line(table: Table, row: Row) -> str:
     cells = []
     for column in table.columns():
-        text = row.cells[column].translate(_LATEX)
+        text = row.cells[column].translate(LATEX)
         cells.append(rf"\textbf{{{text}}}" if column in row.best else text)
-    return " & ".join([row.label.translate(_LATEX), *cells]) + r" \\"
+    return " & ".join([row.label.translate(LATEX), *cells]) + r" \\"

@@ -18,6 +18,7 @@ LEVEL = 0.05
 TEST = f"paired randomisation test over queries, Holm-corrected, {LEVEL:.0%} level"
 TEST_OF_TWO = "paired randomisation test over queries, two-sided"
 INTERVAL = "95 % bootstrap interval over queries"
+MEAN = "mean"  # of both directions
 
 
 def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.ndarray]]:
@@ -76,6 +77,7 @@ def compare(tracks: list[dict[str, Any]], a: str, b: str) -> list[dict[str, Any]
 
     Returns:
         {"track": {...}, "rows": [{"direction", "bits", "a", "b", "difference", "interval", "p"}, ...]} for each track.
+        Direction "mean" is the mean of both, taken query row by query row: its picture's value and its text's.
     """
     compared = []
     for item in tracks:
@@ -89,7 +91,7 @@ def compare(tracks: list[dict[str, Any]], a: str, b: str) -> list[dict[str, Any]
                 "interval": list(bootstrap_interval(found[a] - found[b])),
                 "p": randomisation_test(found[a], found[b]),
             }
-            for (direction, bits), found in sorted(per_query(item["results"]).items())
+            for (direction, bits), found in sorted(_with_mean(per_query(item["results"])).items(), key=_place)
             if a in found and b in found
         ]
         if rows:
@@ -101,3 +103,19 @@ def compare(tracks: list[dict[str, Any]], a: str, b: str) -> list[dict[str, Any]
         if name not in labels:
             raise HashzooError(f"no row is called '{name}'{did_you_mean(name, labels)}")
     raise HashzooError(f"{a} and {b} have no track and code length in common; run both at the same --bits")
+
+
+def _with_mean(values: dict[Column, dict[str, np.ndarray]]) -> dict[Column, dict[str, np.ndarray]]:
+    """Beside both directions their mean: query i of either direction is the picture and the text of one row."""
+    means = {
+        (MEAN, bits): {row: (values["i2t", bits][row] + values["t2i", bits][row]) / 2 for row in rows}
+        for (direction, bits), rows in values.items()
+        if direction == "i2t"
+    }
+    return values | means
+
+
+def _place(column: tuple[Column, Any]) -> tuple[int, int]:
+    """Both directions in their order, then the mean; short codes first."""
+    (direction, bits), _ = column
+    return [*DIRECTION_NAMES, MEAN].index(direction), bits

@@ -112,6 +112,11 @@ def inconsistent(subject: Subject) -> str:
     return not_opened(subject) or failure(check_labels_classes_and_splits_agree, subject)
 
 
+def no_groups(subject: Subject) -> str:
+    """Why nothing has to stay together."""
+    return inconsistent(subject) or ("its rows are in no groups" if opened(subject).groups is None else "")
+
+
 def no_items(subject: Subject) -> str:
     return inconsistent(subject) or failure(check_pictures_are_rgb_and_texts_are_str, subject)
 
@@ -210,6 +215,19 @@ def check_every_query_has_something_relevant(subject: Subject) -> None:
     assert not len(bare), (
         f"{len(bare)} query rows share no label with any database row (first: row {bare[0]}); "
         f"take them out of the split"
+    )
+
+
+@check("dataset", unless=no_groups)
+def check_groups_stay_together(subject: Subject) -> None:
+    """No group has some of its rows among the queries and others in train, val or database."""
+    dataset = opened(subject)
+    groups, splits = np.asarray(dataset.groups), dataset.splits
+    others = np.unique(np.concatenate([splits.train, splits.val, splits.database]))
+    shared = splits.query[np.isin(groups[splits.query], groups[others])]
+    assert not len(shared), (
+        f"{len(shared)} query rows are of groups that are in other splits too (first: row {shared[0]}); "
+        f"put whole groups into the query split"
     )
 
 

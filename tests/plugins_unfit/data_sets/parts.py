@@ -12,11 +12,12 @@ ROWS = 24
 
 
 class Fit(Dataset):
-    """Every row has one label of four and a picture of noise; the first six rows are queries."""
+    """Every row has one label of four and a picture of noise, three rows are a group; the first six are queries."""
 
     name = "fit"
     classes = ("anchor", "boat", "car", "drum")
     licence = "Noise, in which no rights are claimed."
+    groups = np.arange(ROWS) // 3
 
     def __init__(self, seed: int = 0, stripes: bool = False):
         self.seed = seed
@@ -92,6 +93,11 @@ class LonelyQuery(Fit):
         self.labels[0] = [False, False, False, True]
 
 
+class TornGroup(Fit):
+    name = "torn-group"
+    groups = (np.arange(ROWS) + 1) // 3
+
+
 class Grey(Fit):
     name = "grey"
 
@@ -110,6 +116,7 @@ class Restless(Fit):
 
 class Shuffled(Fit):
     name = "shuffled"
+    groups = None
 
     def __init__(self):
         super().__init__()

@@ -1,0 +1,258 @@
+"""The tables of the study pages, from recorded results; nothing is trained here."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from hashzoo.report.table import score
+from hashzoo.track import title_of
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PAGES = HERE.parent.parent / "docs" / "studies"
+BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+Run = dict[str, Any]  # a result as `run.py` records it, with its track
+Value = Callable[[Run], Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """How a study is told.
+
+    Attributes:
+        rows: heads of the first columns, and what stands there; runs that agree in all of them are one row.
+        across: what the columns are; mAP is then the mean of both directions. None: a column a direction, and both.
+        measured: further columns: the mean over the runs of a row.
+        compared: pairs of rows, in the words of the tables of `hashzoo bench`, whose difference is tested.
+        facts: further lines, each a name and a number.
+    """
+
+    rows: Mapping[str, Value]
+    across: Value | None = None
+    measured: Mapping[str, Value] = field(default_factory=dict)
+    compared: tuple[tuple[str, str], ...] = ()
+    facts: Callable[[list[Run]], dict[str, str]] | None = None
+
+
+def setting(name: str, default: Any = "") -> Value:
+    return lambda run: run["settings"].get(name, default)
+
+
+def harder(name: str, default: float) -> Value:
+    """How training data were made harder; a property of the track."""
+    return lambda run: run["track"].get("training", {}).get("settings", {}).get(name, default)
+
+
+def last(stage: str, term: str) -> Value:
+    """A loss term in the last epoch of a stage, as it entered the loss."""
+    return lambda run: run["last_epoch"][stage][term]
+
+
+def method(run: Run) -> str:
+    return run["method"]
+
+
+def encoders(run: Run) -> str:
+    image, text = run["encoders"]["image"], run["encoders"]["text"]
+    return f"{image}+{text}" + (" (random)" if run["random_weights"] else "")
+
+
+def both(run: Run) -> float:
+    """The mean of both directions."""
+    return statistics.fmean(run["map"].values())
+
+
+def label_map(run: Run) -> float:
+    return run["measured"]["image_to_label_map"]
+
+
+def written(name: str) -> str:
+    """The page of a study with its blocks made from the recorded result."""
+    record = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    blocks = blocks_of(STUDIES[name], record)
+
+    def block(match: re.Match[str]) -> str:
+        return f"{match[1]}{blocks[match[2]]}{match[3]}"
+
+    return BLOCK.sub(block, (PAGES / f"{name}.md").read_text(encoding="utf-8"))
+
+
+def write(name: str) -> None:
+    """Write the blocks of a page, and its figure, again."""
+    page = written(name)
+    (PAGES / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def blocks_of(study: Study, record: dict[str, Any]) -> dict[str, str]:
+    """Markdown by the name of its block: "table", "tests", "facts" and "made"."""
+    runs = runs_of(record)
+    return {
+        "table": table(study, runs),
+        "tests": tests(record["comparisons"], {track["track"]["id"]: track["track"] for track in record["tracks"]}),
+        "facts": "".join(f"- {name}: {value}\n" for name, value in (study.facts(runs) if study.facts else {}).items()),
+        "made": made(record, runs),
+    }
+
+
+def runs_of(record: dict[str, Any]) -> list[Run]:
+    """All runs of a record, each once, with the track that it belongs to."""
+    return [run | {"track": track["track"]} for track in record["tracks"] for run in track["results"]]
+
+
+def table(study: Study, runs: Iterable[Run]) -> str:
+    """Mean and deviation of mAP over the runs of each row, the random floor's method left out."""
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run["method"] != "random":
+            groups[tuple(value(run) for value in study.rows.values())].append(run)
+    if study.across is None:
+        measures: dict[str, Value] = {"i2t": lambda run: run["map"]["i2t"], "t2i": lambda run: run["map"]["t2i"]}
+        columns = {name: _all(value) for name, value in {**measures, "mean of both": both}.items()}
+    else:
+        names = dict.fromkeys(study.across(run) for group in groups.values() for run in group)
+        columns = {name: _only(study.across, name, both) for name in names}
+    columns |= {name: _all(value) for name, value in study.measured.items()}
+    lines = [_line([*study.rows, *columns]), _line([":--"] * len(study.rows) + ["--:"] * len(columns))]
+    for key, group in groups.items():
+        cells = [spread(values(group)) for values in columns.values()]
+        lines.append(
+            _line([*(f"`{part}`" if isinstance(part, str) and "{" in part else str(part) for part in key), *cells])
+        )
+    return "".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and deviation, as the tables of `hashzoo bench` print them."""
+    if not values:
+        return ""
+    deviation = f"±{score(statistics.stdev(values))}" if len(values) > 1 else ""
+    return f"{signed(statistics.fmean(values))}{deviation}"
+
+
+def signed(value: float) -> str:
+    """Three digits without the zero before the point, with its sign below zero."""
+    return f"{value:.3f}" if abs(value) >= 1 else ("-" if value < 0 else "") + score(abs(value))
+
+
+def tests(comparisons: Iterable[dict[str, Any]], tracks: Mapping[str, dict[str, Any]]) -> str:
+    """Differences of the mean of both directions, each with its interval and p."""
+    lines = [
+        _line(["data", "bits", "a", "b", "a - b", "95 % interval", "p"]),
+        _line([":--", "--:"] + [":--"] * 2 + ["--:"] * 3),
+    ]
+    for row in comparisons:
+        low, high = map(signed, row["interval"])
+        words = [title_of(tracks[row["track"]]), str(row["bits"]), row["a"], row["b"]]
+        lines.append(_line([*words, signed(row["difference"]), f"{low} to {high}", f"{row['p']:.4f}"]))
+    return "".join(lines)
+
+
+def made(record: dict[str, Any], runs: list[Run]) -> str:
+    """What made the numbers."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()) if version)
+    plugins = ", ".join(f"{p['distribution']} {p['version']} (source {p['digest'][:8]})" for p in record["plugins"])
+    seeds = len({run["seed"] for run in runs})
+    count = sum(run["method"] != "random" for run in runs)
+    floors = sorted({score(run["floor"]) for run in runs})
+    return f"{count} runs, {seeds} seed{'s' if seeds > 1 else ''}; chance {', '.join(floors)}; {plugins}; {versions}.\n"
+
+
+def rank_correlation(one: list[float], other: list[float]) -> float:
+    """Spearman's."""
+    return float(pandas.Series(one).rank().corr(pandas.Series(other).rank()))
+
+
+def teacher_facts(runs: list[Run]) -> dict[str, str]:
+    runs = [run for run in runs if run["method"] != "random"]
+    teacher, final = [label_map(run) for run in runs], [both(run) for run in runs]
+    best = max(final)
+    enough = min(t for t, f in zip(teacher, final, strict=True) if f >= best - 0.01)
+    return {
+        "rank correlation (Spearman) of the teacher's image-to-label mAP and the mean of both directions": signed(
+            rank_correlation(teacher, final)
+        ),
+        "the lowest image-to-label mAP of a run within .010 of the best run": score(enough),
+    }
+
+
+def direction_facts(runs: list[Run]) -> dict[str, str]:
+    means: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for run in runs:
+        for direction, value in run["map"].items():
+            means[run["method"], direction].append(value)
+    return {
+        f"soda less {other}, {direction}, mean over all lengths and seeds": signed(
+            statistics.fmean(means["soda", direction]) - statistics.fmean(means[other, direction])
+        )
+        for other in ("dcmh", "resnet")
+        for direction in ("i2t", "t2i")
+    }
+
+
+def _all(value: Value) -> Callable[[list[Run]], list[float]]:
+    return lambda group: [value(run) for run in group]
+
+
+def _only(across: Value, name: Any, value: Value) -> Callable[[list[Run]], list[float]]:
+    return lambda group: [value(run) for run in group if across(run) == name]
+
+
+def _line(cells: Iterable[Any]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |\n"
+
+
+OTHERS = (("soda", "dcmh"), ("soda", "resnet"))
+STUDIES: dict[str, Study] = {
+    "weights": Study(
+        {"alpha": setting("trainer.alpha", "default"), "beta": setting("trainer.beta", "default")},
+        measured={
+            "teacher, likelihood": last("teacher", "likelihood"),
+            "teacher, binarisation": last("teacher", "binarisation"),
+            "student, likelihood": last("student", "likelihood"),
+            "student, binarisation": last("student", "binarisation"),
+        },
+        compared=(("soda trainer.alpha=0.1", "soda trainer.alpha=0"), ("soda trainer.beta=0.1", "soda trainer.beta=0")),
+    ),
+    "prompts": Study(
+        {
+            "prompt": lambda run: (
+                "none: 0/1 vectors" if "trainer.labels" in run["settings"] else run["settings"]["trainer.prompt"]
+            ),
+            "several labels": setting("trainer.join"),
+        },
+        measured={"image to label": label_map},
+    ),
+    "teacher": Study(
+        {"teacher epochs": setting("trainer.teacher_epochs")},
+        measured={"image to label": label_map},
+        facts=teacher_facts,
+    ),
+    "noise": Study(
+        {"labels exchanged": harder("label_noise", 0.0), "labels kept": harder("kept_labels", 1.0)},
+        across=method,
+        compared=OTHERS,
+    ),
+    "stages": Study(
+        {
+            "student": setting("trainer.student", "frozen"),
+            "targets": setting("trainer.targets", "codes"),
+        },
+        compared=(
+            ("soda trainer.student=frozen", "soda trainer.student=free"),
+            ("soda trainer.student=frozen", "soda trainer.student=none"),
+        ),
+    ),
+    "features": Study({"encoders": encoders}, across=method, compared=OTHERS),
+    "lengths": Study({"bits": lambda run: run["bits"]}, across=method, compared=OTHERS, facts=direction_facts),
+    "folds": Study({"method": method}),
+}
