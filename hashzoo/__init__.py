@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hashzoo.losses import Loss as Loss
     from hashzoo.model import Outputs as Outputs
     from hashzoo.model import Towers as Towers
+    from hashzoo.online import OnlineTrainer as OnlineTrainer
     from hashzoo.plugin import Method as Method
     from hashzoo.plugin import Part as Part
     from hashzoo.plugin import hookimpl as hookimpl
@@ -38,6 +39,7 @@ _HOME = {
     "Job": "train",
     "Loss": "losses",
     "Method": "plugin",
+    "OnlineTrainer": "online",
     "Outputs": "model",
     "Part": "plugin",
     "Splits": "data",

@@ -15,6 +15,7 @@ from typing import Any
 from hashzoo import parallel, zoo
 from hashzoo.data import Dataset
 from hashzoo.data.folds import MAX_FOLDS
+from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import train_data
 from hashzoo.plan import Plan, check_device, find_device, plan_of
@@ -62,6 +63,7 @@ class Request:
     threads: int | None = None
     allow_overlap: bool = False
     batch_size: int | None = None
+    stream: Stream | None = None
 
     def check(self) -> None:
         """Raise for what cannot be asked for of any data set and method."""
@@ -75,6 +77,8 @@ class Request:
                 raise HashzooError(f"{what} is a whole number from 0 to {MAX_SEED}, not {seed!r}")
         if self.folds is not None and not _whole(self.folds, 2, MAX_FOLDS):
             raise HashzooError(f"folds are a whole number from 2 to {MAX_FOLDS}, not {self.folds!r}")
+        if self.folds is not None and self.stream is not None:
+            raise HashzooError("--folds and --protocol online exclude each other; give one of the two")
         _check_count("threads", self.threads)
         check_batch_size(self.batch_size)
         for method in self.methods:
@@ -100,6 +104,7 @@ def bench(
     fresh: bool = False,
     allow_overlap: bool = False,
     batch_size: int | None = None,
+    stream: Stream | None = None,
     watch: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Train and compare methods. Finished runs are reused; the random floor is always added.
@@ -126,6 +131,7 @@ def bench(
         fresh: train again what is finished.
         allow_overlap: score although query rows stand in other splits too; every table says so.
         batch_size: rows that an encoder takes at once where features are computed; None is what suits the device.
+        stream: the database arrives in chunks, and methods are measured after each; None: it is there from the start.
         watch: is told how far the bench is.
 
     Returns:
@@ -150,6 +156,7 @@ def bench(
         threads=threads,
         allow_overlap=allow_overlap,
         batch_size=batch_size,
+        stream=stream,
     )
     return bench_all([request], jobs=jobs, fresh=fresh, watch=watch)
 
@@ -247,6 +254,7 @@ def _plans(request: Request, like: Plan | None) -> list[Plan]:
                 batch_size=request.batch_size,
                 allow_overlap=request.allow_overlap,
                 fold=fold,
+                stream=request.stream,
                 like=like,
             )
             plan.called = " ".join([plan.track.dataset, *chosen, *([f"fold {fold[0]}"] if fold else [])])

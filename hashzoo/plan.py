@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hashzoo import zoo
-from hashzoo.codes import load_codes, pack
+from hashzoo.codes import pack
 from hashzoo.data import Dataset
 from hashzoo.data.folds import InFold
+from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import dataset_settings, open_dataset, train_data
 from hashzoo.recipe import ROLES, Cell, Recipe, build, check_used, pair_of
+from hashzoo.rounds import score_run
 from hashzoo.settings import Assignment, Value, parse_assignments
 from hashzoo.source import environment
 from hashzoo.storage import archive_folder, digest, write_arrays, write_json
@@ -43,17 +45,19 @@ def plan_of(
     batch_size: int | None = None,
     allow_overlap: bool = False,
     fold: tuple[int, int, int] | None = None,
+    stream: Stream | None = None,
     like: Plan | None = None,
 ) -> Plan:
     """The plan of a track; from plain words, so that a worker process can make it again, or for a Dataset.
 
     Args:
         fold: number (from 1), number of folds and seed, where the usual splits give way to one of a cross-validation.
+        stream: the database arrives in chunks, in place of being there from the start.
         like: a plan whose data set is taken instead of being opened again, if it is the same one.
     """
     words: dict[str, Any] = {"cells": cells, "dataset": dataset, "settings": settings, "runs": runs}
     words |= {"device": device, "threads": threads, "batch_size": batch_size, "allow_overlap": allow_overlap}
-    words |= {"fold": fold}
+    words |= {"fold": fold, "stream": stream}
     assignments = parse_assignments(settings, {cell.method: None for cell in cells})
     typed = [assignment for assignment in assignments if assignment.section == "dataset"]
     about: dict[str, Value] = {}
@@ -65,7 +69,11 @@ def plan_of(
     same = like if like is not None and like.source == source else None
     whole = same.whole if same else dataset if isinstance(dataset, Dataset) else open_dataset(dataset, typed)
     data = whole if fold is None else InFold(whole, *fold, fingerprint=same.track.fingerprint if same else "")
-    track = Track.of(data, train_data(assignments), allow_overlap)
+    arrival = None
+    if stream is not None:
+        data.check(allow_overlap)
+        data, arrival = stream.arrange(data)
+    track = Track.of(data, train_data(assignments), allow_overlap, arrival)
     return Plan(
         zoo=zoo.load(),
         whole=whole,
@@ -264,7 +272,7 @@ class Plan:
         try:
             result = read_result(path)
             if result["evaluator"] != evaluator_digest():
-                scores, per_query = self.track.score(load_codes(folder / "codes.npz"))
+                scores, per_query = score_run(self.track, folder)
                 result |= scores
                 write_arrays(folder / "per_query.npz", per_query)
                 write_json(path, result)

@@ -6,6 +6,7 @@ runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
     model.safetensors   the towers
     codes.npz           packed codes of query and database rows, both modalities
     per_query.npz       average precision of each query, both directions
+    rounds.json, .npz   of an online run: what each round took, and its codes (see `hashzoo.rounds`)
     result.json         written last: its presence means that the run is complete
     error.txt           instead, when the run failed
 """
@@ -32,6 +33,7 @@ from hashzoo import zoo
 from hashzoo.arrays import take
 from hashzoo.codes import Codes, health, pack, save_codes
 from hashzoo.data import Dataset
+from hashzoo.data.stream import chunks
 from hashzoo.data.training import SeenRows, Training
 from hashzoo.encoders.base import Encoder, state_digest
 from hashzoo.encoders.described import Described, recalled, remember
@@ -41,7 +43,9 @@ from hashzoo.errors import HashzooError, one_line
 from hashzoo.extraction import Extraction
 from hashzoo.features import Encoded, encode_modality
 from hashzoo.model import Tower, Towers, encode
+from hashzoo.online import OnlineTrainer, Rounds, jobs_of_chunks
 from hashzoo.recipe import ROLES, Cell, Recipe
+from hashzoo.rounds import changed, save_rounds, score_rounds
 from hashzoo.settings import plain
 from hashzoo.source import environment
 from hashzoo.storage import (
@@ -58,7 +62,8 @@ from hashzoo.train import Job, Rows
 
 # The files whose code decides what a run's codes are; an edit to one of them makes other runs.
 CORE_SOURCES = (
-    *("model.py", "train.py", "losses.py", "arrays.py", "extraction.py", "features.py", "run.py", "codes.py"),
+    *("model.py", "train.py", "online.py", "losses.py", "arrays.py", "extraction.py", "features.py", "run.py"),
+    "codes.py",
     "encoders/*.py",
 )
 VERSIONS = ("hashzoo", "torch", "timm", "open_clip_torch", "transformers", "numpy", "safetensors")
@@ -184,6 +189,7 @@ def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
             "heads": [recipe.method.image_head, recipe.method.text_head],
             "loss": recipe.method.loss,
             "trainer": recipe.method.trainer,
+            **({"trained": "online" if learns_online(recipe) else "offline"} if bench.track.stream else {}),
         },
         "encoders": {
             role: {"name": recipe.encoders[role], "card": bench.described(recipe, role).card} for role in ROLES
@@ -258,6 +264,7 @@ def train_cell(
         "bits": cell.bits,
         "seed": cell.seed,
         "train_data": bench.track.training.get("settings", {}),
+        **{name: value for name, value in description["recipe"].items() if name == "trained"},
         "plugin": {
             "name": recipe.plugin.name,
             "distribution": recipe.plugin.distribution,
@@ -266,7 +273,7 @@ def train_cell(
         },
         "status_of_constants": recipe.method.status,
     }
-    for leftover in ("result.json", "error.txt"):
+    for leftover in ("result.json", "error.txt", "rounds.npz"):
         try:
             (folder / leftover).unlink(missing_ok=True)
         except OSError as error:
@@ -276,9 +283,11 @@ def train_cell(
     try:
         for role in ROLES:
             bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
-        codes, seconds = _fit_and_encode(bench, recipe, cell, folder, watch)
+        codes, seconds, rounds = _fit_and_encode(bench, recipe, cell, folder, watch)
         start = time.perf_counter()
         scores, per_query = bench.track.score(codes)
+        if rounds is not None:
+            scores |= score_rounds(bench.track, codes, changed(rounds.codes), rounds.about)
         seconds["evaluate"] = time.perf_counter() - start
     except StorageError:
         raise
@@ -288,6 +297,8 @@ def train_cell(
             file.write(f"{reason}\n\n{traceback.format_exc()}")
         return result | {"status": "failed", "reason": reason}
     save_codes(folder / "codes.npz", **codes)
+    if rounds is not None:
+        save_rounds(folder, changed(rounds.codes), rounds.about)
     write_arrays(folder / "per_query.npz", per_query)
     result |= {
         "status": "ok",
@@ -301,8 +312,8 @@ def train_cell(
 
 def _fit_and_encode(
     bench: Workbench, recipe: Recipe, cell: Cell, folder: Path, watch: Callable[[dict[str, Any]], None]
-) -> tuple[dict[str, Codes], dict[str, float]]:
-    """Fit the towers, keep them, and encode the query and database rows of both modalities."""
+) -> tuple[dict[str, Codes], dict[str, float], Rounds | None]:
+    """Fit the towers, keep them, and encode the query and database rows of both modalities; in rounds, on a stream."""
     with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, recipe.threads(bench.threads)):
 
         def log(**terms: Any) -> None:
@@ -310,14 +321,19 @@ def _fit_and_encode(
             append(line)
             watch(line)
 
-        start = time.perf_counter()
-        towers = fit(recipe, make_job(bench, recipe, cell, log))
-        trained = time.perf_counter()
-        codes = encode_rows(bench, recipe, cell, towers)
-        seconds = {"train": trained - start, "encode": time.perf_counter() - trained}
+        rounds = None
+        if bench.track.stream:
+            towers, rounds = fit_rounds(bench, recipe, cell, log)
+            codes, seconds = rounds.codes[-1], rounds.seconds
+        else:
+            start = time.perf_counter()
+            towers = fit(recipe, make_job(bench, recipe, cell, log))
+            trained = time.perf_counter()
+            codes = encode_rows(bench, recipe, cell, towers)
+            seconds = {"train": trained - start, "encode": time.perf_counter() - trained}
     with atomic_write(folder / "model.safetensors") as file:
         file.write(state_bytes(towers))
-    return codes, seconds
+    return codes, seconds, rounds
 
 
 def log_line(terms: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,6 +349,27 @@ def fit(recipe: Recipe, job: Job) -> Towers:
         name = recipe.method.name
         raise HashzooError(f"the trainer of '{name}' gave back {type(towers).__name__}, not Towers", exit_code=1)
     return towers
+
+
+def learns_online(recipe: Recipe) -> bool:
+    """Whether the trainer of a recipe learns chunk after chunk."""
+    return issubclass(recipe.sections["trainer"].target, OnlineTrainer)
+
+
+def fit_rounds(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., None]) -> tuple[Towers, Rounds]:
+    """Train on a database that arrives in chunks; a method that does not learn online, on all of them together."""
+    stream = bench.track.stream
+    parts = chunks(bench.training, bench.dataset.splits.database, stream["rows"])
+
+    def encoded(role: str, tower: torch.nn.Module, rows: np.ndarray) -> Codes:
+        return _codes(cell, role, tower, bench.encoded(recipe, role).inputs, rows)
+
+    rounds = Rounds(bench.dataset.splits.query, parts, encoded, stream["database_codes"])
+    if learns_online(recipe):
+        jobs = jobs_of_chunks(parts, lambda chunk: make_job(bench, recipe, cell, log, chunk.training))
+        return rounds.online(recipe.sections["trainer"].build(), jobs), rounds
+    job = make_job(bench, recipe, cell, log)
+    return rounds.offline(lambda: fit(recipe, job)), rounds
 
 
 def encode_rows(bench: Workbench, recipe: Recipe, cell: Cell, towers: Towers) -> dict[str, Codes]:
@@ -351,10 +388,15 @@ def state_bytes(towers: Towers) -> bytes:
     return safetensors.torch.save(state)
 
 
-def make_job(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., None]) -> Job:
-    """The job of one cell: training and validation rows, fresh towers, text inputs. Nothing of query or database."""
+def make_job(
+    bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., None], training: Training | None = None
+) -> Job:
+    """The job of one cell: training and validation rows, fresh towers, text inputs. Nothing of query or database.
+
+    `training` is all that is trained on unless told otherwise: of a stream, what arrives in one chunk.
+    """
     encoded = {role: bench.encoded(recipe, role) for role in ROLES}
-    seen = bench.training
+    seen = training or bench.training
     statistics = {
         role: torch.from_numpy(encoded[role].features_of(seen.train.numbers(role)[:STATISTICS_ROWS])).float()
         for role in ROLES

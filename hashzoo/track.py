@@ -11,6 +11,7 @@ import numpy as np
 
 from hashzoo import zoo
 from hashzoo.codes import Codes
+from hashzoo.data import stream as streams
 from hashzoo.data.training import TrainData, Training, in_words
 from hashzoo.errors import HashzooError
 from hashzoo.storage import digest, read_arrays, read_json, write_arrays, write_json
@@ -40,12 +41,22 @@ class Track:
     protocol: str = PROTOCOL
     overlap: str = ""  # how query rows stand in other splits too, where that was allowed
     training: dict[str, Any] = field(default_factory=dict)  # how training data were made harder; {}: not at all
+    stream: dict[str, Any] = field(default_factory=dict)  # how the database arrives; {}: it is there from the start
     fold: dict[str, Any] = field(default_factory=dict)  # which one of how many, of which partition; {}: none
     _limits: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: Dataset, train_data: TrainData | None = None, allow_overlap: bool = False) -> Track:
-        """The track of a data set in good order; query rows that leak are an error, or noted if allowed."""
+    def of(
+        cls,
+        dataset: Dataset,
+        train_data: TrainData | None = None,
+        allow_overlap: bool = False,
+        stream: dict[str, Any] | None = None,
+    ) -> Track:
+        """The track of a data set in good order; query rows that leak are an error, or noted if allowed.
+
+        `stream` is what `Stream.arrange` gave with the data set.
+        """
         dataset.check(allow_overlap)
         train_data = train_data or TrainData()
         seen = Training.of(dataset, train_data)
@@ -62,6 +73,7 @@ class Track:
             dataset.labels[splits.database],
             overlap="; ".join(dataset.overlaps),
             training=seen.describe(train_data) if train_data.options() else {},
+            stream=stream or {},
             fold=asdict(dataset.fold) if dataset.fold else {},
         )
 
@@ -75,9 +87,8 @@ class Track:
             "protocol": self.protocol,
             "counts": self.counts,
         }
-        described |= {"overlap": self.overlap} if self.overlap else {}
-        described |= {"training": self.training} if self.training else {}
-        return described | ({"fold": self.fold} if self.fold else {})
+        beside = {"overlap": self.overlap, "training": self.training, "stream": self.stream, "fold": self.fold}
+        return described | {name: value for name, value in beside.items() if value}
 
     @property
     def train_data(self) -> TrainData:
@@ -87,7 +98,8 @@ class Track:
     @property
     def id(self) -> str:
         readable = "".join(c if c.isalnum() or c in "._-" else "-" for c in self.dataset)
-        return f"{readable}{'-overlap' if self.overlap else ''}-{digest(self.describe())[:8]}"
+        marks = f"{'-online' if self.stream else ''}{'-overlap' if self.overlap else ''}"
+        return f"{readable}{marks}-{digest(self.describe())[:8]}"
 
     def score(self, codes: Mapping[str, Codes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Metrics of both directions, the random-code floor and the label-oracle ceiling at this code length.
@@ -148,13 +160,14 @@ class Track:
 
 
 def title_of(track: Mapping[str, Any]) -> str:
-    """The data set of a described track, and what is special about it: "emoji, label noise .2, fold 1 of 5"."""
+    """The data set of a described track, and what is special about it: "emoji, online in chunks of 200"."""
     harder = track.get("training", {}).get("settings", {})
     fold = track.get("fold")
     which = f"fold {fold['number']} of {fold['of']}" if fold else ""
     which = f"{fold['of']}-fold cross-validation" if fold and "folds" in track else which
     swept = ", ".join(f"{name.partition('.')[2]} {value}" for name, value in track.get("swept", {}).items())
-    return ", ".join(filter(None, (track["dataset"], swept, in_words(harder), which)))
+    arrival = streams.in_words(track.get("stream", {}))
+    return ", ".join(filter(None, (track["dataset"], swept, arrival, in_words(harder), which)))
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -168,4 +181,6 @@ def read_result(path: Path) -> dict[str, Any]:
 
 def evaluator_digest() -> str:
     """SHA-256 over the code that turns codes into scores: when it changes, stored codes are scored again."""
-    return digest([zoo.source_digest("hashzoo.evaluator"), zoo.source_digest("hashzoo", "kernels.py", "track.py")])
+    return digest(
+        [zoo.source_digest("hashzoo.evaluator"), zoo.source_digest("hashzoo", "kernels.py", "track.py", "rounds.py")]
+    )

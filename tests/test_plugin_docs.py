@@ -64,7 +64,7 @@ def test_the_page_of_checks_lists_every_one_with_what_it_demands():
         "",
         "What `hashzoo plugins check NAME` and `parametrize_plugin` demand, by kind: [the contracts](plugin.md).",
     ]
-    for kind in ("plugin", *HOOKS):
+    for kind in ("plugin", *HOOKS, "online"):
         found = kit.checks(kind)
         if found:
             lines += ["", f"## {kind}", "", "| check | tier | demand |", "|---|---|---|"]

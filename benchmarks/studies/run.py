@@ -1,8 +1,8 @@
 """Runs studies and records what came out: `python benchmarks/studies/run.py prompts stages`.
 
 A study is a bench file here, a recorded result in results/ and a page in docs/studies/. Finished runs are
-reused, so that a study that was stopped goes on. The tables and the figure of the page are written from the
-recorded result; `--tables` does only that, and trains nothing.
+reused, so that a study that was stopped goes on. Run it where runs/ shall lie. The tables and the figure of the page
+are written from the recorded result; `--tables` does only that, and trains nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from hashzoo.report.significance import compare
 from hashzoo.storage import read_json
 
 HERE = Path(__file__).parent
-# What must be there before a bench file can run: commands, with {runs} for the runs folder.
+RUNS = Path("runs/studies")
+# What must be there before a bench file can run.
 BEFORE = {
-    "features": [
-        "pretrain timm:resnet10t --dataset emoji/full --set image.pixels=64 --epochs 12 --lr 2e-3 "
-        "--out {runs}/resnet10t-from-scratch.safetensors",
-    ],
+    "features": "pretrain timm:resnet10t --dataset emoji/full --set image.pixels=64 --epochs 12 --lr 2e-3 "
+    f"--out {RUNS}/resnet10t-from-scratch.safetensors"
 }
 
 
@@ -34,22 +33,21 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     studies = sorted(page.STUDIES)
     arguments.add_argument("study", nargs="+", choices=studies, metavar="STUDY", help=", ".join(studies))
-    arguments.add_argument("--runs", type=Path, default=Path("runs/studies"), help="keeps the runs [runs/studies]")
     arguments.add_argument("--tables", action="store_true", help="only write tables and figures again")
     asked = arguments.parse_args()
     for name in asked.study:
         if not asked.tables:
-            tracks = bench(name, asked.runs)
+            tracks = bench(name)
             write_json(page.RESULTS / f"{name}.json", recorded(name, tracks))
         page.write(name)
         print(f"docs/studies/{name}.md")
 
 
-def bench(name: str, runs: Path) -> list[dict[str, Any]]:
+def bench(name: str) -> list[dict[str, Any]]:
     """Train what is not finished; the tracks of the bench with their results."""
-    for command in BEFORE.get(name, ()):
-        hashzoo(command.format(runs=runs).split())
-    told = json.loads(hashzoo(["bench", str(HERE / f"{name}.toml"), "--runs", str(runs), "--json"]))
+    if name in BEFORE:
+        hashzoo(BEFORE[name].split())
+    told = json.loads(hashzoo(["bench", str(HERE / f"{name}.toml"), "--runs", str(RUNS), "--json"]))
     return told.get("tracks", [told])
 
 

@@ -11,6 +11,7 @@ import typer
 
 from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import console, print_json, whole_numbers, words
+from hashzoo.cli.online import Chunk, ChunksBy, DatabaseCodes, OrderSeed, Protocol, stream_of
 from hashzoo.errors import HashzooError
 
 Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji/full; or table:PATH.")]
@@ -75,6 +76,11 @@ def bench(
     batch_size: BatchSize = "auto",
     fresh: Fresh = False,
     allow_overlap: AllowOverlap = False,
+    protocol: Protocol = "offline",
+    chunk: Chunk = None,
+    chunks_by: ChunksBy = None,
+    order_seed: OrderSeed = None,
+    database_codes: DatabaseCodes = None,
     json: Json = False,
 ) -> None:
     """Train and compare methods: a table of mAP in both directions, with the random floor.
@@ -98,6 +104,7 @@ def bench(
         "threads": threads,
         "batch_size": read_batch_size(batch_size),
         "allow_overlap": allow_overlap,
+        "stream": stream_of(protocol, chunk, chunks_by, order_seed, database_codes),
     }
     benches = [asked]
     if file is not None:
@@ -108,6 +115,7 @@ def bench(
         options = {field: "method" if field == "methods" else field for field, _ in KEYS.values()}
         given = {field: asked[field] for field, option in options.items() if option in typed}
         benches, side_by_side = read_bench_file(file, given)
+        benches = [{**one, "stream": asked["stream"]} for one in benches]  # files have no words for it
         jobs = jobs or side_by_side
     elif not method:
         raise HashzooError("name methods, such as --method soda,dcmh, or give a bench file; see hashzoo bench --help")
@@ -170,5 +178,7 @@ def _show(result: dict[str, Any], json: bool) -> None:
 
         for item in join_folds(tracks):
             print_table(make_table(item), console())
+            if item["track"].get("stream"):
+                print_table(make_table(item, over_rounds=True), console())
     if any(run["status"] != "ok" for item in tracks for run in item["results"]):
         raise typer.Exit(1)

@@ -16,7 +16,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:
     """Compute every metric again from the stored codes of runs. Nothing is trained or changed."""
-    from hashzoo.codes import load_codes
+    from hashzoo.rounds import score_run
     from hashzoo.track import Track
 
     results: list[dict[str, Any]] = []
@@ -25,7 +25,7 @@ def evaluate(
             raise HashzooError(f"{run} holds no codes; give the folder of a finished run, as hashzoo train prints it")
         track = Track.load(run.resolve().parent.parent)
         overlap = {"overlap": track.overlap} if track.overlap else {}
-        results.append({"run": str(run), **overlap, **track.score(load_codes(run / "codes.npz"))[0]})
+        results.append({"run": str(run), **overlap, **score_run(track, run)[0]})
     if json:
         print_json({"schema": 1, "results": results})
         return
@@ -53,7 +53,27 @@ def _print(result: dict[str, Any]) -> None:
     table.add_row("map, chance (exact)", *[_number(result["floor"])] * 2)
     table.add_row("map, label oracle", *[_number(result["ceiling"])] * 2)
     console().print(table)
+    if "rounds" in result:
+        console().print(_rounds(result))
     print_overlap(overlap_of(result), console())
+
+
+def _rounds(result: dict[str, Any]) -> Any:
+    """mAP of an online run round by round."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("round", "rows", "queries", *result["scores"], "chance"):
+        table.add_column(column, justify="right")
+    for line in result["rounds"]:
+        maps = [_number(value) for value in line["map"].values()] if "map" in line else [""] * len(result["scores"])
+        counts = (_number(line[name]) for name in ("round", "rows", "queries"))
+        table.add_row(*counts, *maps, _number(line["floor"]) if "floor" in line else "")
+    table.add_section()
+    means = (_number(value) for value in result["mean_over_rounds"].values())
+    table.add_row("mean", "", "", *means, "")
+    return table
 
 
 def _number(value: float) -> str:

@@ -118,11 +118,14 @@ def _tables(found: list[dict[str, Any]], form: str) -> None:
         values = significance.per_query(item["results"])
         table = make_table(item, significance.as_good_as_best(values))
         table = table.with_note(f"marked: the best, and what is not significantly worse ({significance.TEST})")
+        further = [make_table(item, over_rounds=True)] if item["track"].get("stream") else []
         if form == "terminal":
-            print_table(table, console())
+            for one in (table, *further):
+                print_table(one, console())
             print_intervals(table, significance.intervals(values), significance.INTERVAL, console())
         else:
-            print((markdown if form == "md" else latex)(table), end="\n" if item is not found[-1] else "")
+            written = "\n".join(map(markdown if form == "md" else latex, (table, *further)))
+            print(written, end="\n" if item is not found[-1] else "")
 
 
 def _figures(found: list[dict[str, Any]], folder: Path) -> None:

@@ -122,6 +122,7 @@ def _failed(run: Path, asked: dict[str, Any]) -> dict[str, Any]:
         "seed": asked["seed"],
         "settings": {name: s["value"] for name, s in asked["settings"].items() if s["origin"] == "user"},
         "plugin": asked["plugin"],
+        **{name: value for name, value in asked["recipe"].items() if name == "trained"},
         "status": "failed",
         "reason": reason,
         "reused": True,
@@ -209,6 +210,8 @@ def _flat_row(track: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     for direction in DIRECTIONS:
         scores = result.get("scores", {}).get(direction, {})
         row |= {f"{direction}_{name}": value for name, value in scores.items() if isinstance(value, int | float)}
+    row |= {f"{direction}_map_over_rounds": mean for direction, mean in result.get("mean_over_rounds", {}).items()}
+    row |= {name: result[name] for name in ("trained", "old_codes", "learned_codes") if name in result}
     row |= {"floor": result.get("floor"), "ceiling": result.get("ceiling")}
     for role, health in result.get("health", {}).items():
         row |= {f"{role}_{name}": value for name, value in health.items() if isinstance(value, int | float)}

@@ -72,7 +72,7 @@ def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console)
 
 def markdown(table: Table) -> str:
     """A GitHub table; the best of each column in bold, notes below."""
-    head = ["method", *(f"{direction} {bits}" for direction, bits in table.columns()), "train s"]
+    head = ["method", *(f"{direction} {bits}" for direction, bits in table.columns()), table.spent]
     lines = [f"**{table.title}**", "", md_line(head), md_line([":--", *["--:"] * (len(head) - 1)])]
     for row in (*table.rows, *table.limits):
         cells = [f"**{row.cells[c]}**" if c in row.best else row.cells[c] for c in table.columns()]
@@ -114,7 +114,7 @@ def _rich_table(table: Table, directions: tuple[str, ...]) -> RichTable:
         for position, bits in enumerate(table.bits):
             name = f"{direction} {bits}" if position == 0 else str(bits)
             grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("train s", justify="right", no_wrap=True)
+    grid.add_column(table.spent, justify="right", no_wrap=True)
     columns = [(direction, bits) for direction in directions for bits in table.bits]
     for row in table.rows:
         cells = [Text(row.cells[c], style="bold green" if c in row.best else "") for c in columns]

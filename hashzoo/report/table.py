@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hashzoo.report import rounds
 from hashzoo.track import title_of
 
 DIRECTION_NAMES = {"i2t": "image to text", "t2i": "text to image"}
@@ -30,7 +31,8 @@ class Table:
     """A table and all that must be said with it.
 
     `limits` are the exact random floor and the label-oracle ceiling; `notes` are warnings, one sentence each.
-    `overlap` says how query rows stand in other splits too: it belongs where the table itself is read.
+    `overlap` says how query rows stand in other splits too: it belongs where the table itself is read. `spent` is the
+    head of the column of seconds.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Table:
     limits: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
     overlap: str = ""
+    spent: str = "train s"
 
     def with_note(self, note: str) -> Table:
         return replace(self, notes=(*self.notes, note))
@@ -48,19 +51,22 @@ class Table:
         return [(direction, bits) for direction in DIRECTION_NAMES for bits in self.bits]
 
 
-def make_table(bench: dict[str, Any], winners: Mapping[Column, frozenset[str]] | None = None) -> Table:
+def make_table(
+    bench: dict[str, Any], winners: Mapping[Column, frozenset[str]] | None = None, over_rounds: bool = False
+) -> Table:
     """The table of one track.
 
     Args:
         bench: one track as `bench`, `collect` or `join_folds` give it; of folds the deviation is that over folds.
         winners: labels of the rows to mark in each column; the highest mean when None.
+        over_rounds: of an online track, the mean over its rounds instead of the last.
     """
     track, results = bench["track"], bench["results"]
     bits = tuple(sorted({result["bits"] for result in results}))
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for result in results:
         groups[label_of(result, results)].append(result)
-    means = {label: _means(group) for label, group in groups.items()}
+    means = {label: _means(group, over_rounds) for label, group in groups.items()}
     if winners is None:
         winners = _highest(means)
     rows = []
@@ -74,24 +80,24 @@ def make_table(bench: dict[str, Any], winners: Mapping[Column, frozenset[str]] |
             cells[column] = score(statistics.fmean(values))
             if len(values) > 1:
                 cells[column] += f"±{score(statistics.stdev(values))}"
-        seconds = [r["seconds"]["train"] for r in group if r["status"] == "ok"]
-        spent = f"{statistics.fmean(seconds):.1f}" if seconds else ""
+        spent = rounds.spent(group) if track.get("stream") else _spent(group)
         best = frozenset(column for column in cells if label in winners.get(column, ()))
         rows.append(Row(label, cells, spent, best))
     return Table(
-        _title(track, results),
+        _title(track, results) + (rounds.title(track, over_rounds) if track.get("stream") else ""),
         _caption(track, {result["seed"] for result in results}),
         bits,
         tuple(rows),
-        _limits(results, bits),
-        (*_notes(results), *_missing_folds(track, groups, bits)),
+        _limits(results, bits) if not over_rounds else (),
+        (*_notes(results), *_missing_folds(track, groups, bits), *rounds.notes(results)) if not over_rounds else (),
         overlap_of(track),
+        "s a round" if track.get("stream") else "train s",
     )
 
 
 def label_of(result: dict[str, Any], results: Iterable[dict[str, Any]]) -> str:
     """What a row is called: the method, and its encoders where the table has several pairs, and changed settings."""
-    label = result["method"] + ("*" if result.get("random_weights") else "")
+    label = result["method"] + ("*" if result.get("random_weights") else "") + rounds.mark(result)
     if len({_pair(other) for other in results}) > 1:
         label += f" {_pair(result)}"
     return " ".join([label, *(f"{name}={value}" for name, value in result["settings"].items())])
@@ -119,13 +125,14 @@ def score(value: float) -> str:
     return f"{value:.3f}".removeprefix("0") if value < 1 else "1.000"
 
 
-def _means(group: Iterable[dict[str, Any]]) -> dict[Column, list[float]]:
+def _means(group: Iterable[dict[str, Any]], over_rounds: bool) -> dict[Column, list[float]]:
     """The values of each column: of every seed or, where there are folds, the mean over the seeds of every fold."""
     values: dict[Column, dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
     for number, result in enumerate(group):
         part = result.get("fold", ("run", number))
         for direction in DIRECTION_NAMES if result["status"] == "ok" else ():
-            values[direction, result["bits"]][part].append(result["scores"][direction]["map"])
+            found = result["mean_over_rounds"][direction] if over_rounds else result["scores"][direction]["map"]
+            values[direction, result["bits"]][part].append(found)
     return {column: [statistics.fmean(part) for part in parts.values()] for column, parts in values.items()}
 
 
@@ -140,6 +147,11 @@ def _missing_folds(track: dict[str, Any], groups: Mapping[str, list[dict[str, An
             if 0 < len(there) < track["fold"]["of"]:
                 said.append(f"{label} has {len(there)} of {track['fold']['of']} folds at {number} bits")
     return said
+
+
+def _spent(group: Iterable[dict[str, Any]]) -> str:
+    seconds = [result["seconds"]["train"] for result in group if result["status"] == "ok"]
+    return f"{statistics.fmean(seconds):.1f}" if seconds else ""
 
 
 def _limits(results: list[dict[str, Any]], bits: tuple[int, ...]) -> tuple[Row, ...]:

@@ -10,7 +10,7 @@ import inspect
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hashzoo import zoo
@@ -29,7 +29,8 @@ class Subject:
     """What a check looks at: a plugin as a whole (kind "plugin"), or one of the things that it offers.
 
     Attributes:
-        kind: "plugin", "dataset", "encoder", "loss", "trainer", "index" or "method".
+        kind: "plugin", "dataset", "encoder", "loss", "trainer", "index" or "method"; "online" for a method or trainer
+            that learns chunk after chunk, beside.
         name: as a user types it, with the argument of an encoder ("timm:resnet18") or a variant ("emoji/full").
         plugin: that it comes from.
         offer: its Part or Method; None for the plugin as a whole.
@@ -243,13 +244,29 @@ def subjects(name: str) -> list[Subject]:
     return found
 
 
+def _online(subject: Subject) -> Iterator[Subject]:
+    """A method or trainer that learns chunk after chunk is checked as such, too."""
+    if subject.kind not in ("method", "trainer"):
+        return
+    name = subject.offer.trainer if isinstance(subject.offer, Method) else subject.name
+    try:
+        owner, part = subject.zoo.find("trainer", name)
+        target = zoo.resolve_target(owner, part.target)
+    except HashzooError:
+        return  # a check says so
+    if callable(getattr(target, "partial_fit", None)):
+        yield replace(subject, kind="online")
+
+
 def _parts(plugin: Plugin, offers: Iterable[tuple[str, Any]], known: Zoo) -> Iterator[Subject]:
     """A trainer that a method of its plugin uses is checked as that method."""
     used = {method.trainer for method in plugin.offers.get("method", ()) if isinstance(method, Method)}
     for kind, offer in offers:
         if (kind == "trainer" and offer.name in used) or needs_argument(plugin, kind, offer):
             continue
-        yield Subject(kind, offer.name, plugin, offer, known)
+        subject = Subject(kind, offer.name, plugin, offer, known)
+        yield subject
+        yield from _online(subject)
 
 
 def needs_argument(plugin: Plugin, kind: str, offer: Any) -> bool:
