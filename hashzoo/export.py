@@ -57,8 +57,8 @@ def export(
     check_used(assignments, [recipe])
 
     from hashzoo.encoders.archive import read_manifest, write_archive
-    from hashzoo.run import Workbench
     from hashzoo.track import Track
+    from hashzoo.workbench import Workbench
 
     bench = Workbench(data, Track.of(data), find_device(device), None, batch_size)
     roles = [role for role in ROLES if spec == "lite" or "+" in spec or pair[role] == spec]

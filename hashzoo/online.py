@@ -120,7 +120,7 @@ class Rounds:
     ):
         self.query, self.chunks, self.encode = query, chunks, encode
         self.database_codes = database_codes
-        self.codes: list[dict[str, Codes]] = []  # a round: as `run.encode_rows` names them
+        self.codes: list[dict[str, Codes]] = []  # a round: as `fitting.encode_rows` names them
         self.costs: list[dict[str, Any]] = []  # a round: what it took, as plain JSON
         self.seconds = {"train": 0.0, "encode": 0.0}
         self.old_codes, self.learned_codes = "kept", False

@@ -30,7 +30,7 @@ from hashzoo.track import Track, evaluator_digest, read_result
 if TYPE_CHECKING:
     import torch
 
-    from hashzoo.run import Workbench
+    from hashzoo.workbench import Workbench
 
 OPENED = "dataset.json"  # of a track's folder: how its data set was named
 
@@ -239,7 +239,7 @@ class Plan:
     def _workbench(self) -> Workbench:
         """What all cells share. The first thing is written here, when nothing asked for can be refused any more."""
         from hashzoo.encoders.base import MissingWeights
-        from hashzoo.run import Workbench
+        from hashzoo.workbench import Workbench
 
         workbench = Workbench(self.dataset, self.track, find_device(self.device), self.threads, self.batch_size)
         missing: dict[str, MissingWeights] = {}

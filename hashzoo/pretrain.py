@@ -28,13 +28,15 @@ from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import SCHEMA, card_of, read_tensors, write_tensors
 from hashzoo.errors import HashzooError
 from hashzoo.features import Encoded
+from hashzoo.fitting import seeded
 from hashzoo.opening import open_dataset, train_data
 from hashzoo.plan import check_device, find_device
 from hashzoo.recipe import LITE, Recipe, build, check_used
-from hashzoo.run import Workbench, plugin_card, seeded, versions
 from hashzoo.run import device_name as name_of_device
+from hashzoo.run import versions
 from hashzoo.settings import SHARED, Assignment, keywords, parse_assignments, plain
 from hashzoo.track import Track
+from hashzoo.workbench import Workbench, plugin_card
 
 WEIGHT_DECAY = 1e-4
 

@@ -39,7 +39,7 @@ def score_rounds(
 
     Args:
         track: of an online run.
-        last: the codes of the last round, as `run.encode_rows` names them.
+        last: the codes of the last round, as `fitting.encode_rows` names them.
         changed: those of earlier rounds, as `changed` gives them.
         about: what rounds.json holds.
 

@@ -17,10 +17,10 @@ from hashzoo.encoders.described import Described, recalled, remember
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import build
-from hashzoo.run import Workbench
 from hashzoo.settings import parse_assignments
 from hashzoo.storage import cache_dir
 from hashzoo.track import Track
+from hashzoo.workbench import Workbench
 
 CARD = {"name": "mine", "weights": "0123"}
 HEAVY = ("timm", "torchvision", "open_clip", "transformers", "sentence_transformers", "torch._dynamo", "sympy")

@@ -19,12 +19,14 @@ from safetensors.torch import load_file
 from hashzoo import run, storage, zoo
 from hashzoo.codes import load_codes
 from hashzoo.errors import HashzooError
+from hashzoo.fitting import make_job, seeded
 from hashzoo.opening import open_dataset
 from hashzoo.recipe import Cell, build
-from hashzoo.run import Workbench, describe, folder_of, key_of, make_job, seeded, train_cell
+from hashzoo.run import describe, folder_of, key_of, train_cell
 from hashzoo.settings import parse_assignments
 from hashzoo.storage import StorageError, read_json
 from hashzoo.track import Track
+from hashzoo.workbench import Workbench
 
 PAIR = {"image": "tiny", "text": "bow"}
 

@@ -15,13 +15,14 @@ from hashzoo.data import Dataset, Splits
 from hashzoo.data.training import NO_TEXT, TrainData, Training, in_words
 from hashzoo.encoders.bow import WORD
 from hashzoo.errors import HashzooError
+from hashzoo.fitting import make_job
 from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import Cell, build
 from hashzoo.report import collect, frame, make_table
-from hashzoo.run import Workbench, make_job
 from hashzoo.settings import parse_assignments
 from hashzoo.storage import read_json
 from hashzoo.track import Track, title_of
+from hashzoo.workbench import Workbench
 
 
 class Rows(Dataset):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hashzoo.run import seeded
+from hashzoo.fitting import seeded
 from hashzoo.settings import keywords
 from hashzoo.testing.kit import Subject, sentence
 

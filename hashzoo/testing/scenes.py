@@ -17,9 +17,9 @@ from torch import Tensor
 from hashzoo.data import Dataset
 from hashzoo.data.scenes import Scenes
 from hashzoo.encoders.base import Encoder
-from hashzoo.run import Workbench
 from hashzoo.track import Track
 from hashzoo.train import Rows
+from hashzoo.workbench import Workbench
 
 PAIRS = 300
 TRAIN = 160  # of the 216 rows that are neither query nor val; two batches of the usual 128

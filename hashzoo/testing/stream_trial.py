@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from hashzoo.fitting import make_job, seeded
+from hashzoo.fitting import state_bytes as saved_state
 from hashzoo.model import Outputs, Towers, encode
 from hashzoo.online import OnlineTrainer, log_of_chunk, state_bytes
 from hashzoo.recipe import ROLES, Cell
-from hashzoo.run import make_job, seeded
-from hashzoo.run import state_bytes as saved_state
 from hashzoo.testing.kit import Subject
 from hashzoo.testing.scenes import WatchedRows, workbench
 from hashzoo.testing.trial import recipe_of

@@ -11,10 +11,10 @@ import safetensors.torch
 import torch
 
 from hashzoo.codes import Codes
+from hashzoo.fitting import encode_rows, fit, log_line, make_job, seeded, state_bytes
 from hashzoo.model import Towers
 from hashzoo.plugin import Method, Part
 from hashzoo.recipe import ROLES, Cell, Recipe, build
-from hashzoo.run import encode_rows, fit, log_line, make_job, seeded, state_bytes
 from hashzoo.settings import Assignment
 from hashzoo.storage import digest
 from hashzoo.testing import import_probe
@@ -34,7 +34,7 @@ class Trial:
 
     Attributes:
         towers: as fit gave them back.
-        codes: of query and database rows, as `run.encode_rows` names them.
+        codes: of query and database rows, as `fitting.encode_rows` names them.
         state: what `model.safetensors` would hold.
         lines: what `train.jsonl` would hold.
         learned: whether fit looked at any training row.
@@ -159,7 +159,7 @@ def _cell(recipe: Recipe, bits: int = 16, seed: int = 0) -> Cell:
 
 
 def process_state() -> dict[str, object]:
-    """What outlives a training in its process; `run.seeded` has put back all generators, threads and determinism."""
+    """What outlives a training in its process; `fitting.seeded` has put back all generators, threads and determinism."""
     return import_probe.global_state() | {
         "torch's default type": torch.get_default_dtype(),
         "torch's default device": torch.get_default_device(),

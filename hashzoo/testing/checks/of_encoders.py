@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from hashzoo.errors import one_line
+from hashzoo.fitting import seeded
 from hashzoo.recipe import ROLES
-from hashzoo.run import seeded
 from hashzoo.storage import canonical_json
 from hashzoo.testing.kit import Subject, check
 from hashzoo.testing.probing import failure, other_settings, watched_generators

@@ -11,9 +11,9 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 
+from hashzoo.fitting import seeded
 from hashzoo.model import Outputs
 from hashzoo.recipe import ROLES
-from hashzoo.run import seeded
 from hashzoo.testing.kit import Subject, check
 from hashzoo.testing.probing import failure, generator_states
 from hashzoo.train import Batch

@@ -7,8 +7,8 @@ from hashzoo_online.ocmfh import Ocmfh
 
 from hashzoo import pack
 from hashzoo.evaluator import randomisation_test
+from hashzoo.fitting import encode_rows, make_job, seeded
 from hashzoo.recipe import Cell
-from hashzoo.run import encode_rows, make_job, seeded
 from hashzoo.testing import kit, toy_job
 from hashzoo.testing.scenes import workbench
 from hashzoo.testing.trial import recipe_of
