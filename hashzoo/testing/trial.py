@@ -159,7 +159,7 @@ def _cell(recipe: Recipe, bits: int = 16, seed: int = 0) -> Cell:
 
 
 def process_state() -> dict[str, object]:
-    """What outlives a training in its process; `fitting.seeded` has put back all generators, threads and determinism."""
+    """What outlives a training in its process; `fitting.seeded` has put back generators, threads and determinism."""
     return import_probe.global_state() | {
         "torch's default type": torch.get_default_dtype(),
         "torch's default device": torch.get_default_device(),
