@@ -22,12 +22,9 @@ from hashzoo.data.emoji import Emoji
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "soda": ("soda", []),
     "soda-sets": ("soda-sets", []),
-    "contrast in stage one alone": ("soda-sets", ["trainer.contrast=teacher"]),
-    "contrast in stage two alone": ("soda-sets", ["trainer.contrast=student"]),
-    "temperature 0.1": ("soda-sets", ["trainer.temperature=0.1"]),
-    "temperature 0.3": ("soda-sets", ["trainer.temperature=0.3"]),
-    "soda with soft targets": ("soda", ["trainer.targets=soft"]),
-    "soda with buffers": ("soda", ["trainer.pairs=buffers"]),
+    "soda-sets with codes as targets": ("soda-sets", ["trainer.targets=codes"]),
+    "soda-sets without teacher_contrast": ("soda-sets", ["trainer.teacher_contrast=0"]),
+    "soda-sets without student_contrast": ("soda-sets", ["trainer.student_contrast=0"]),
     "dcmh": ("dcmh", []),
     "resnet": ("resnet", []),
 }

@@ -67,7 +67,7 @@ def test_the_order_of_sets_is_nothing_to_the_contrast():
     torch.testing.assert_close(moved, set_contrast(VALUES, ANCHORS, SIMILARITY, ROWS_OF, 0.2))
 
 
-@pytest.mark.parametrize("settings", [{}, {"contrast": "teacher"}, {"contrast": "student"}, {"prompts": 2}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"teacher_contrast": 0}, {"student_contrast": 0}, {"prompts": 2}], ids=str)
 def test_every_variant_learns_what_fresh_towers_do_not_know(settings):
     toy = toy_job(rows=300)
 
@@ -80,11 +80,11 @@ def test_every_variant_learns_what_fresh_towers_do_not_know(settings):
     assert score(SetSodaTrainer(teacher_epochs=15, student_epochs=15, **settings).fit(toy.job)) > before + 0.2
 
 
-def test_without_contrast_it_is_soda():
+def test_without_contrast_and_with_codes_it_is_soda():
     plain = SodaTrainer(teacher_epochs=3, student_epochs=3).fit(toy_job().job)
-    assert same(short(contrast="none").fit(toy_job().job), plain)
-    for contrast in ("both", "teacher", "student"):
-        assert not same(short(contrast=contrast).fit(toy_job().job), plain)
+    assert same(short(teacher_contrast=0, student_contrast=0, targets="codes").fit(toy_job().job), plain)
+    for settings in ({"teacher_contrast": 0}, {"student_contrast": 0}, {"targets": "codes"}):
+        assert not same(short(**settings).fit(toy_job().job), plain)
 
 
 def test_stage_two_leaves_the_image_tower_bit_identical():
@@ -104,16 +104,15 @@ def test_a_step_meets_the_sets_of_its_batch_and_at_most_as_many_others_as_asked_
     assert torch.equal(short(prompts=40)._sets_met(own, 40, toy.job), torch.arange(40))
 
 
-def test_stages_name_their_terms_in_the_log():
-    toy = toy_job()
-    short(contrast="student").fit(toy.job)
-    terms = {line["stage"]: set(line) for line in toy.lines if "epoch" in line}
-    assert {"likelihood", "binarisation"} <= terms["teacher"]
-    assert {"contrast", "binarisation"} <= terms["student"]
+def test_the_contrast_is_logged_in_each_stage_with_its_weight():
+    usual, light = toy_job(), toy_job()
+    short(teacher_epochs=1, student_epochs=1).fit(usual.job)
+    short(teacher_epochs=1, student_epochs=1, teacher_contrast=1e-9, student_contrast=1e-9).fit(light.job)
+    for line in (0, 2):  # between them is the measurement of the teacher
+        assert {"likelihood", "contrast", "binarisation"} <= usual.lines[line].keys()
+        assert 0 < light.lines[line]["contrast"] < 1e-7 < usual.lines[line]["contrast"]
 
 
-def test_settings_out_of_range_are_refused():
+def test_a_temperature_of_zero_is_refused():
     with pytest.raises(ValueError, match="temperature is a number over 0, not 0"):
         SetSodaTrainer(temperature=0)
-    with pytest.raises(ValueError, match="contrast is both, teacher, student or none, not 'all'"):
-        SetSodaTrainer(contrast="all")

@@ -32,7 +32,7 @@ def hashzoo_methods() -> list[Method]:
             text="clip:ViT-B-16/openai",
             trainer="soda-sets",
             settings={"image_head.dropout": 0.2, "text_head.dropout": 0.2},
-            summary="soda whose images meet the prompts of all label sets, and texts the mean image code of each",
+            summary="soda whose stages also contrast each row with all label sets; soft targets",
             paper="hashzoo, after Sun, Chen, Yan: arXiv 2510.09664",
             status="ours",
         ),

@@ -1,7 +1,7 @@
 """SODA with a contrast over label sets: ours, after Sun, Chen, Yan (arXiv 2510.09664).
 
-The two stages, the label prompts, Phi_2 and the frozen image codes are SODA's. Phi_1 is exchanged: instead of a
-likelihood of the pairs inside a batch it is a softmax over all label sets of the training rows.
+The two stages, their terms, the label prompts and the frozen images are SODA's. Each stage has a third term, a softmax
+over all label sets of the training rows, and stage two sees the images as they were before the sign.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from hashzoo import Job
 from hashzoo.losses import quantisation, shared_labels
-from hashzoo_soda.objective import binarisation
+from hashzoo_soda.objective import BatchPairs, binarisation
 from hashzoo_soda.trainer import SodaTrainer
-
-CONTRASTS = ("both", "teacher", "student", "none")
 
 
 class SetSodaTrainer(SodaTrainer):
-    """Each image meets the prompts of all label sets, then each text meets the mean image code of each label set.
+    """Each image meets the prompts of all label sets, then each text meets the mean frozen image of each label set.
 
     Args:
         alpha: weight of Phi_2, the binarisation penalty, in stage one.
@@ -33,8 +31,9 @@ class SetSodaTrainer(SodaTrainer):
         temperature: of the softmax; it divides inner products of codes, which lie in [-1, 1].
         prompts: at most about so many label sets, drawn anew, are encoded in a step of stage one, and always those
             of the batch; data sets of many labels have thousands of sets.
-        contrast: the stages whose Phi_1 is the contrast: "both", "teacher", "student" or "none"; the other
-            stages have SODA's likelihood of the pairs inside a batch.
+        teacher_contrast: weight of the contrast in stage one; 0 leaves it out.
+        student_contrast: weight of the contrast in stage two; 0 leaves it out.
+        targets: what a frozen image is to its student: the "soft" outputs before the sign, or its "codes" (SODA).
     """
 
     def __init__(
@@ -52,7 +51,9 @@ class SetSodaTrainer(SodaTrainer):
         labels: str = "auto",
         temperature: float = 0.2,
         prompts: int = 512,
-        contrast: str = "both",
+        teacher_contrast: float = 0.2,
+        student_contrast: float = 1.0,
+        targets: str = "soft",
     ):
         super().__init__(
             alpha=alpha,
@@ -66,18 +67,19 @@ class SetSodaTrainer(SodaTrainer):
             prompt=prompt,
             join=join,
             labels=labels,
+            targets=targets,
         )
         if temperature <= 0:
             raise ValueError(f"temperature is a number over 0, not {temperature:.12g}")
-        if contrast not in CONTRASTS:
-            raise ValueError(f"contrast is both, teacher, student or none, not '{contrast}'")
-        self.temperature, self.prompts, self.contrast = temperature, prompts, contrast
+        self.temperature, self.prompts = temperature, prompts
+        self.teacher_contrast, self.student_contrast = teacher_contrast, student_contrast
 
     def _teach(
         self, job: Job, image_tower: nn.Module, label_tower: nn.Module, label_inputs: Tensor, set_of: Tensor
     ) -> None:
-        if self.contrast not in ("both", "teacher"):
+        if not self.teacher_contrast:
             return super()._teach(job, image_tower, label_tower, label_inputs, set_of)
+        pairs = BatchPairs(self.balanced_pairs, self.intra)
         sets, rows_of = job.train.labels.unique(dim=0, return_counts=True)
         descent = self._descent([image_tower, label_tower], self.teacher_epochs)
         for epoch in range(1, self.teacher_epochs + 1):
@@ -87,25 +89,30 @@ class SetSodaTrainer(SodaTrainer):
                 image, prompts = image_tower(batch.image), label_tower(label_inputs[met])
                 similarity = shared_labels(batch.labels, sets[met])
                 label = prompts[torch.searchsorted(met, own)]
+                contrast = set_contrast(image, prompts, similarity, rows_of[met], self.temperature)
                 terms = {
-                    "contrast": set_contrast(image, prompts, similarity, rows_of[met], self.temperature),
+                    "likelihood": pairs(image, label, batch),
+                    "contrast": self.teacher_contrast * contrast,
                     "binarisation": self.alpha * binarisation(image, label, self.codes),
                 }
                 descent.step(terms, len(batch.index))
             job.log(stage="teacher", epoch=epoch, **descent.end_epoch())
 
     def _distil(self, job: Job, text_tower: nn.Module, targets: Tensor) -> None:
-        if self.contrast not in ("both", "student"):
+        if not self.student_contrast:
             return super()._distil(job, text_tower, targets)
+        pairs = BatchPairs(self.balanced_pairs, self.intra)
         sets, set_of, rows_of = job.train.labels.unique(dim=0, return_inverse=True, return_counts=True)
         means = torch.zeros(len(sets), job.bits, device=job.device).index_add_(0, set_of, targets) / rows_of[:, None]
         descent = self._descent([text_tower], self.student_epochs)
         for epoch in range(1, self.student_epochs + 1):
             for batch in job.batches(self.batch):
-                text, similarity = text_tower(batch.text), shared_labels(batch.labels, sets)
+                fixed, text = targets[batch.index], text_tower(batch.text)
+                contrast = set_contrast(text, means, shared_labels(batch.labels, sets), rows_of, self.temperature)
                 terms = {
-                    "contrast": set_contrast(text, means, similarity, rows_of, self.temperature),
-                    "binarisation": self.beta * quantisation(text, targets[batch.index]),
+                    "likelihood": pairs(fixed, text, batch),
+                    "contrast": self.student_contrast * contrast,
+                    "binarisation": self.beta * quantisation(text, fixed),
                 }
                 descent.step(terms, len(batch.index))
             job.log(stage="student", epoch=epoch, **descent.end_epoch())
