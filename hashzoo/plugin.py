@@ -34,7 +34,8 @@ class Method:
     Heads are empty where the trainer makes modules of its own, which then take features of frozen encoders.
 
     `settings` are defaults such as {"trainer.lr": 1e-3, "image_head.hidden": 512}. `status` is
-    "exact" (the constants are the paper's or its code's) or "reconstruction" (some are ours).
+    "exact" (the constants are the paper's or its code's), "reconstruction" (some are ours) or "ours" (the method
+    is in no paper).
     """
 
     name: str

@@ -106,11 +106,7 @@ class SodaTrainer(Trainer):
         # Stage one, the teacher: image codes and label codes in one Hamming space.
         sets, set_of = job.train.labels.unique(dim=0, return_inverse=True)
         label_tower, label_inputs = label_side(job, sets, self.labels, self.prompt, self.join)
-
-        def labels(batch: Batch) -> Tensor:
-            return label_inputs[set_of[batch.index]]
-
-        self._align(job, "teacher", self.teacher_epochs, self.alpha, towers.image, label_tower, labels)
+        self._teach(job, towers.image, label_tower, label_inputs, set_of)
 
         # Between the stages the image codes are frozen; they are all that the student sees of the images.
         rows = torch.arange(len(job.train))
@@ -125,6 +121,16 @@ class SodaTrainer(Trainer):
             targets = soft if self.targets == "soft" else sign(soft)
             self._distil(job, towers.text, targets.to(job.device))
         return towers
+
+    def _teach(
+        self, job: Job, image_tower: nn.Module, label_tower: nn.Module, label_inputs: Tensor, set_of: Tensor
+    ) -> None:
+        """Stage one: fit images and labels to each other; `set_of` is each row's label set among the inputs, (n,)."""
+
+        def labels(batch: Batch) -> Tensor:
+            return label_inputs[set_of[batch.index]]
+
+        self._align(job, "teacher", self.teacher_epochs, self.alpha, image_tower, label_tower, labels)
 
     def _align(
         self,
