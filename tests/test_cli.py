@@ -264,7 +264,7 @@ def test_a_bench_that_is_refused_is_one_sentence_and_writes_nothing(arguments, s
     [
         (("report",), "there is no folder runs; run hashzoo bench first", 2),
         (("report", "--runs", "site"), "site holds no finished run", 2),
-        (("report", "--md", "--csv"), "--md, --csv, --json and --latex exclude each other", 2),
+        (("report", "--md", "--csv"), "--md, --csv, --json, --latex and --html exclude each other", 2),
         (("eval", "site"), "site holds no codes; give the folder of a finished run", 2),
         (("plugins", "show", "tinny"), "is called 'tinny'; did you mean tiny?", 2),
         (("datasets", "show", "scene"), "no dataset is called 'scene'; did you mean scenes?", 2),

@@ -135,7 +135,7 @@ def test_the_folds_of_a_bench_are_one_table(tiny, command):
     assert f"| {mean}±{deviation} |" in markdown(make_table(joined)).replace("**", "")
     assert len(per_query(joined["results"])[("i2t", 8)]["toy"]) == 80
     (compared,) = compare([joined], "toy", "random")
-    assert {r["direction"] for r in compared["rows"]} == {"i2t", "t2i"}
+    assert {r["direction"] for r in compared["rows"]} == {"i2t", "t2i", "mean"}
     assert "3-fold cross-validation" in command("report", "--compare", "toy", "random").out
     assert "3-fold cross-validation" in command("report", "--md").out
 

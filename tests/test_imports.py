@@ -31,6 +31,8 @@ ORDER = (
     {"track", "rounds"},
     {"recipe"},
     {"opening"},
+    {"workbench"},
+    {"fitting"},
     {"run"},
     {"plan"},
     {"sweep"},
