@@ -1,0 +1,65 @@
+"""Canonical correlation analysis with a ridge (Hardoon, Szedmak, Shawe-Taylor, Neural Computation 2004).
+
+Rows are samples: X (n, p) and Y (n, q) are centred, C_xx = X^T X / n, C_yy and C_xy likewise. A ridge r makes them
+C_xx + r m_x I, where m_x is the mean of the diagonal of C_xx: as a share of the mean variance it means the same for
+features of any scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Canonical:
+    """Pairs of directions in falling order of correlation: k = min(p, q) of them, or fewer if fewer are asked for.
+
+    Attributes:
+        left: (p, k) A with A^T (C_xx + r m_x I) A = I.
+        right: (q, k) B with B^T (C_yy + r m_y I) B = I.
+        correlations: (k,) the diagonal of A^T C_xy B, whose other entries are zero.
+    """
+
+    left: Tensor
+    right: Tensor
+    correlations: Tensor
+
+
+def cca(x: Tensor, y: Tensor, ridge: float, limit: int) -> Canonical:
+    """At most `limit` pairs of directions of centred float64 rows, (n, p) and (n, q); `ridge` is above 0."""
+    x_root, y_root = covariance_root(x, ridge), covariance_root(y, ridge)
+    cross = whiten(y_root, whiten(x_root, x.T @ y / len(x)).T).T
+    u, correlations, vh = torch.linalg.svd(cross, full_matrices=False)
+    u, v = u[:, :limit], vh[:limit].T
+    # Either sign of a pair is right: which one comes out must not depend on how many threads there are.
+    largest = u.abs().argmax(dim=0, keepdim=True)
+    flip = u.gather(0, largest).sign()
+    return Canonical(unwhiten(x_root, u * flip), unwhiten(y_root, v * flip), correlations[:limit])
+
+
+def covariance_root(x: Tensor, ridge: float) -> Tensor:
+    """The Cholesky factor L of C_xx + r m_x I = L L^T, (p, p), of centred rows (n, p)."""
+    covariance = x.T @ x / len(x)
+    # Features that never change correlate with nothing, under any ridge.
+    covariance.diagonal().add_(ridge * covariance.diagonal().mean().item() or 1.0)
+    return torch.linalg.cholesky(covariance)
+
+
+def whiten(root: Tensor, columns: Tensor) -> Tensor:
+    """L^-1 C for columns C, (p, m): of C_xy, or of X^T."""
+    return torch.linalg.solve_triangular(root, columns, upper=False)
+
+
+def unwhiten(root: Tensor, directions: Tensor) -> Tensor:
+    """L^-T U: directions among whitened features, (p, m), as directions among features."""
+    return torch.linalg.solve_triangular(root.T, directions, upper=True)
+
+
+def above_zero(**settings: float) -> None:
+    """Raise a sentence for the first of these settings that is not above 0."""
+    for name, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be above 0, not {value}")

@@ -1,0 +1,65 @@
+"""CCA-ITQ (Gong and Lazebnik, CVPR 2011) between two modalities: a common space, and a rotation made for signs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hashzoo import Job, Towers, Trainer
+from hashzoo.losses import sign
+from hashzoo_shallow.canonical import above_zero, cca
+from hashzoo_shallow.projection import empty_towers, normal, projecting_towers, views
+
+
+class CcaItq(Trainer):
+    """Canonical correlations of images and texts, then one rotation of both by iterative quantisation (ITQ).
+
+    With the canonical directions A and B, their correlations c, and V = [X A; Y B] diag(c)^power, (2n, k), ITQ
+    minimises (eq. 2 of the paper, with both modalities as rows)
+
+        || S - V R ||^2   over S in {-1, +1} and R with R R^T = I
+
+    by turns of S = sign(V R) and the Procrustes rotation R = P Q^T, where V^T S = P s Q^T. The codes of new rows are
+    sign(x A diag(c)^power R) and sign(y B diag(c)^power R). With more bits than directions R has more columns than
+    rows, as though the missing directions were there and zero.
+
+    Args:
+        ridge: added to the variances, as a share of their mean; above 0.
+        power: of the correlations that scale the directions; 0 leaves all alike.
+        iterations: of ITQ, 50 in the paper.
+    """
+
+    def __init__(self, ridge: float = 0.1, power: float = 1.0, iterations: int = 50):
+        above_zero(ridge=ridge, iterations=iterations)
+        self.ridge, self.power, self.iterations = ridge, power, iterations
+
+    def towers(self, job: Job) -> Towers:
+        return empty_towers(job)
+
+    def fit(self, job: Job) -> Towers:
+        image, text = views(job)
+        found = cca(image.rows, text.rows, self.ridge, job.bits)
+        scales = found.correlations**self.power
+        left, right = found.left * scales, found.right * scales
+        values = torch.cat([image.rows @ left, text.rows @ right])
+        rotation = torch.linalg.qr(normal(job, job.bits, job.bits)).Q[: len(scales)]
+        for iteration in range(1, self.iterations + 1):
+            rotation, distance = itq_step(values, rotation)
+            job.log(epoch=iteration, quantisation=distance)
+        return projecting_towers(job, (image, left @ rotation), (text, right @ rotation))
+
+
+def itq_step(values: Tensor, rotation: Tensor) -> tuple[Tensor, float]:
+    """One turn of ITQ: the codes of rotated values, then the rotation that brings the values nearest to them.
+
+    Args:
+        values: V, (n, k).
+        rotation: R, (k, bits) with orthonormal rows; k is at most `bits`.
+
+    Returns:
+        The new R, and the mean of (S - V R)^2 over all entries before it.
+    """
+    rotated = values @ rotation
+    codes = sign(rotated).to(values.dtype)
+    left, _, right = torch.linalg.svd(values.T @ codes, full_matrices=False)
+    return left @ right, (codes - rotated).square().mean().item()

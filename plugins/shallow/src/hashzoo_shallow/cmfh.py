@@ -1,0 +1,120 @@
+"""CMFH (Ding, Guo, Zhou: Collective Matrix Factorization Hashing for Multimodal Data, CVPR 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hashzoo import Job, Towers, Trainer
+from hashzoo_shallow.canonical import above_zero
+from hashzoo_shallow.projection import View, empty_towers, projecting_towers, views
+
+
+class Cmfh(Trainer):
+    """One latent factor for both modalities, found together with the projections that give it for new rows.
+
+    X_t (n, d_t) are the features of modality t, centred and divided by their root mean square, V (n, bits) the
+    common factor, U_t (bits, d_t) its bases and P_t (d_t, bits) the hash functions. With w_1 = balance,
+    w_2 = 1 - balance, the objective is
+
+        sum_t [ w_t ||X_t - V U_t||^2 + mu ||V - X_t P_t||^2 + gamma ||U_t||^2 + mu r_t ||P_t||^2 ] + gamma ||V||^2
+
+    and from a random V each iteration minimises it over one of them after another:
+
+        P_t = (X_t^T X_t + r_t I)^-1 X_t^T V
+        U_t = (w_t V^T V + gamma I)^-1 w_t V^T X_t
+        V   = sum_t (w_t X_t U_t^T + mu X_t P_t) (sum_t w_t U_t U_t^T + (2 mu + gamma) I)^-1
+
+    In the paper r_t = gamma / mu. The codes are sign(X_t P_t): V is centred as the features are.
+
+    Args:
+        balance: weight of the images, lambda in the paper; texts have 1 - balance.
+        mu: weight of the hash functions.
+        gamma: ridge of the factors.
+        ridge: of the hash functions, as a share of the mean of the diagonal of X_t^T X_t; above 0.
+        iterations: rounds of updates.
+    """
+
+    def __init__(
+        self,
+        balance: float = 0.5,
+        mu: float = 100.0,
+        gamma: float = 0.01,
+        ridge: float = 0.1,
+        iterations: int = 25,
+    ):
+        if not 0 < balance < 1:
+            raise ValueError(f"balance is a share between 0 and 1, not {balance}")
+        above_zero(mu=mu, gamma=gamma, ridge=ridge, iterations=iterations)
+        self.balance, self.mu, self.gamma, self.ridge = balance, mu, gamma, ridge
+        self.iterations = iterations
+
+    def towers(self, job: Job) -> Towers:
+        return empty_towers(job)
+
+    def fit(self, job: Job) -> Towers:
+        image, text = views(job)
+        scales = [root_mean_square(view) for view in (image, text)]
+        rows = [view.rows / scale for view, scale in zip((image, text), scales, strict=True)]
+        weights = (self.balance, 1 - self.balance)
+        ridges = [self.ridge * x.square().sum() / x.shape[1] for x in rows]
+        grams = [
+            torch.linalg.cholesky(x.T @ x + ridge * _identity(x.shape[1], x))
+            for x, ridge in zip(rows, ridges, strict=True)
+        ]
+
+        def hash_functions(factor: Tensor) -> list[Tensor]:
+            """P_t of both modalities."""
+            return [torch.cholesky_solve(x.T @ factor, gram) for x, gram in zip(rows, grams, strict=True)]
+
+        factor = torch.rand(len(job.train), job.bits, generator=job.generator, dtype=torch.float64).to(job.device)
+        for iteration in range(1, self.iterations + 1):
+            hashing = hash_functions(factor)
+            bases = [self._bases(weight, x, factor) for weight, x in zip(weights, rows, strict=True)]
+            factor = self._factor(weights, rows, bases, hashing)
+            job.log(epoch=iteration, objective=self._objective(weights, rows, ridges, bases, hashing, factor))
+        image_hashing, text_hashing = hash_functions(factor)
+        return projecting_towers(job, (image, image_hashing / scales[0]), (text, text_hashing / scales[1]))
+
+    def _bases(self, weight: float, x: Tensor, factor: Tensor) -> Tensor:
+        """U_t."""
+        ridge = self.gamma * _identity(factor.shape[1], x)
+        return torch.linalg.solve(weight * factor.T @ factor + ridge, weight * factor.T @ x)
+
+    def _factor(
+        self, weights: Sequence[float], rows: Sequence[Tensor], bases: Sequence[Tensor], hashing: Sequence[Tensor]
+    ) -> Tensor:
+        """V."""
+        gram = (2 * self.mu + self.gamma) * _identity(len(bases[0]), rows[0])
+        target = torch.zeros(len(rows[0]), len(bases[0]), dtype=gram.dtype, device=gram.device)
+        for weight, x, u, p in zip(weights, rows, bases, hashing, strict=True):
+            gram += weight * u @ u.T
+            target += x @ (weight * u.T + self.mu * p)
+        return torch.linalg.solve(gram, target.T).T
+
+    def _objective(
+        self,
+        weights: Sequence[float],
+        rows: Sequence[Tensor],
+        ridges: Sequence[Tensor],
+        bases: Sequence[Tensor],
+        hashing: Sequence[Tensor],
+        factor: Tensor,
+    ) -> float:
+        total = self.gamma * factor.square().sum()
+        for weight, x, ridge, u, p in zip(weights, rows, ridges, bases, hashing, strict=True):
+            total += weight * (x - factor @ u).square().sum() + self.gamma * u.square().sum()
+            total += self.mu * ((factor - x @ p).square().sum() + ridge * p.square().sum())
+        return total.item()
+
+
+def root_mean_square(view: View) -> Tensor:
+    """Of all centred features; 1 where they never change."""
+    scale = view.rows.square().mean().sqrt()
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def _identity(size: int, like: Tensor) -> Tensor:
+    return torch.eye(size, dtype=like.dtype, device=like.device)
