@@ -74,7 +74,7 @@ class RowsOf(Rows):
 
     def __init__(self, rows: Rows, numbers: Tensor):
         self._rows, self._numbers, self.device = rows, numbers, rows.device
-        self.labels = rows.labels[numbers.to(rows.device)]
+        self._labels = rows.labels[numbers.to(rows.device)]
 
     def image(self, index: Tensor) -> Tensor:
         return self._rows.image(self._numbers[index])
