@@ -74,7 +74,7 @@ class RowsOf(Rows):
 
     def __init__(self, rows: Rows, numbers: Tensor):
         self._rows, self._numbers, self.device = rows, numbers, rows.device
-        self._labels = rows.labels[numbers.to(rows.device)]
+        self._labels = rows.labels[numbers.to(rows.device)].bool()
 
     def image(self, index: Tensor) -> Tensor:
         return self._rows.image(self._numbers[index])
@@ -159,7 +159,7 @@ class Rounds:
             if learned is not None:
                 self._place(learned, codes, seen, job.bits, policy == "revised")
             self.codes.append(codes)
-            self._count({"train": trained - start, "encode": time.perf_counter() - trained}, state_bytes(trainer))
+            self._count({"train": trained - start, "encode": time.perf_counter() - trained}, bytes_held(trainer))
         self.learned_codes = learned is not None
         return towers
 
@@ -210,7 +210,7 @@ def _joined(old: Codes, new: Codes) -> Codes:
     return Codes(np.concatenate([old.data, new.data]), new.bits)
 
 
-def state_bytes(trainer: object) -> int:
+def bytes_held(trainer: object) -> int:
     """Bytes of all tensors and arrays that an object holds, in attributes and collections, each memory once."""
     memories: dict[int, int] = {}
     seen: set[int] = set()

@@ -17,7 +17,7 @@ from hashzoo.codes import load_codes, pack
 from hashzoo.data.stream import Chunk, Stream
 from hashzoo.data.training import SeenRows, Training
 from hashzoo.errors import HashzooError
-from hashzoo.online import Rounds, jobs_of_chunks, state_bytes
+from hashzoo.online import Rounds, bytes_held, jobs_of_chunks
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown
 from hashzoo.rounds import score_run
@@ -160,9 +160,9 @@ def test_the_size_of_a_state_counts_each_memory_once():
     shared = torch.from_numpy(array)
     linear = torch.nn.Linear(3, 2)
     held = SimpleNamespace(a=[array, array[2:]], b={"x": (shared, shared[1:])}, c=linear, d="text", e=np.zeros(1))
-    assert state_bytes(held) == 800 + 8 * 4 + 8
+    assert bytes_held(held) == 800 + 8 * 4 + 8
     held.itself = held
-    assert state_bytes(held) == 840
+    assert bytes_held(held) == 840
 
 
 @pytest.fixture

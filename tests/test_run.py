@@ -16,7 +16,7 @@ import torch
 from helpers import HERE, SMALL
 from safetensors.torch import load_file
 
-from hashzoo import run, storage, zoo
+from hashzoo import fitting, storage, zoo
 from hashzoo.codes import load_codes
 from hashzoo.errors import HashzooError
 from hashzoo.fitting import make_job, seeded
@@ -82,7 +82,7 @@ def test_a_finished_run_holds_all_that_it_promises(bench):
     assert (kept["device"], kept["threads"], kept["bits"], kept["seed"]) == ("cpu", 1, 8, 0)
     assert kept["versions"]["torch"] == metadata.version("torch")
     assert kept["plugin"] == result["plugin"]
-    added = ("key", "request", "plugin")  # beside what the key is made of
+    added = ("key", "request", "plugin", "dataset_settings")  # beside what the key is made of
     assert kept["key"] == result["key"] == key_of({k: v for k, v in kept.items() if k not in added})
 
     assert result["settings"] == {"trainer.lr": 0.01}
@@ -233,7 +233,7 @@ def test_constant_codes_are_told_by_their_health(bench):
 
 def test_a_failure_that_is_mended_is_a_result(bench, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run, "pack", lambda values: 1 / 0)
+        patch.setattr(fitting, "pack", lambda values: 1 / 0)
         folder, result = trained(bench)
         assert result["reason"] == "ZeroDivisionError: division by zero"
     again, result = trained(bench)

@@ -125,7 +125,7 @@ class WatchedRows(Rows):
         vars(self).update(vars(rows), looked_at=False)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("image", "text", "labels", "_image", "_text"):
+        if name in ("image", "text", "labels", "_image", "_text", "_labels"):
             vars(self)["looked_at"] = True
         return super().__getattribute__(name)
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from hashzoo.fitting import make_job, seeded
-from hashzoo.fitting import state_bytes as saved_state
+from hashzoo.fitting import make_job, seeded, state_bytes
 from hashzoo.model import Outputs, Towers, encode
-from hashzoo.online import OnlineTrainer, log_of_chunk, state_bytes
+from hashzoo.online import OnlineTrainer, bytes_held, log_of_chunk
 from hashzoo.recipe import ROLES, Cell
 from hashzoo.testing.kit import Subject
 from hashzoo.testing.scenes import WatchedRows, workbench
@@ -76,14 +75,14 @@ def _learn(subject: Subject) -> StreamTrial:
                 break
             learned = trainer.learned_codes()
             found.learned.append(Outputs(learned.image.clone(), learned.text.clone()) if learned else None)
-            found.sizes.append(state_bytes(trainer))
+            found.sizes.append(bytes_held(trainer))
             found.looked_back.append(any(vars(old)["looked_at"] for old in earlier))
             everything = torch.arange(ROWS)
             inputs = content.image(everything), content.text(everything)
             found.values.append(
                 [encode(getattr(towers, role), items) for role, items in zip(ROLES, inputs, strict=True)]
             )
-            found.states.append(saved_state(towers))
+            found.states.append(state_bytes(towers))
             vars(rows)["looked_at"] = False
             earlier.append(rows)
         return found

@@ -7,7 +7,7 @@ from hashzoo_online import lemon
 from hashzoo_online.lemon import Lemon, balanced_factors
 
 from hashzoo import HashzooError
-from hashzoo.online import state_bytes
+from hashzoo.online import bytes_held
 from hashzoo.testing import toy_job
 
 BITS = 4
@@ -138,7 +138,7 @@ def test_what_it_keeps_does_not_depend_on_how_many_chunks_there_were():
     trainer, sizes = Lemon(), []
     for toy in chunks_of(rows=150):
         trainer.partial_fit(toy.job)
-        sizes.append(state_bytes(trainer))
+        sizes.append(bytes_held(trainer))
     assert len(set(sizes)) == 1
 
 

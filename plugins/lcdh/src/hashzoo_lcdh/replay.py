@@ -40,7 +40,7 @@ class WithAnchors(Rows):
 
     def __init__(self, rows: Rows, anchors: Anchors):
         self._rows, self._anchors, self.device = rows, anchors, rows.device
-        self._labels = torch.cat([rows.labels, anchors.labels])
+        self._labels = torch.cat([rows.labels, anchors.labels]).bool()
 
     def image(self, index: Tensor) -> Tensor:
         return self._joined(index, self._rows.image, self._anchors.image)
