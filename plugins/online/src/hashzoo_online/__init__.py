@@ -11,6 +11,7 @@ def hashzoo_trainers() -> list[Part]:
         Part(
             "lemon", "hashzoo_online.lemon:Lemon", "codes from labels and sums over old chunks, then ridge regression"
         ),
+        Part("doch", "hashzoo_online.doch:Doch", "codes bit by bit from labels and old codes, then least squares"),
         Part("ocmfh", "hashzoo_online.ocmfh:Ocmfh", "one factor of both modalities, updated by sums over old chunks"),
     ]
 
@@ -22,6 +23,11 @@ def hashzoo_methods() -> list[Method]:
             "lemon",
             "label embedding: discrete codes that keep the similarity of labels to all old rows",
             "Wang, Luo, Xu: Label Embedding Online Hashing for Cross-Modal Retrieval, ACM MM 2020",
+        ),
+        _method(
+            "doch",
+            "discrete codes, bit by bit, that keep similarity to anchors of old chunks and fit labels",
+            "Zhan et al.: Discrete Online Cross-Modal Hashing, Pattern Recognition 2022",
         ),
         _method(
             "ocmfh",

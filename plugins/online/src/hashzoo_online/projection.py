@@ -1,4 +1,4 @@
-"""What both methods share: towers that are one matrix each, and the features of a chunk in double precision."""
+"""What all methods share: towers that are one matrix each, and the features of a chunk in double precision."""
 
 from __future__ import annotations
 

@@ -1,0 +1,37 @@
+"""What a model costs: its parameters, and the multiply-accumulates of its layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def parameters(model: nn.Module) -> int:
+    """Numbers that are trained."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def multiply_accumulates(model: nn.Module, *inputs: Tensor) -> int:
+    """Of the linear and convolution layers of a model, in evaluation mode, for these inputs together.
+
+    Products between activations, such as those between the two tokens of a pair, are not counted.
+    """
+    total = 0
+
+    def count(layer: nn.Module, taken: tuple[Tensor, ...], given: Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer.weight, Tensor)
+        total += given.numel() * layer.weight[0].numel()
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    training = model.training
+    model.eval()
+    try:
+        model(*inputs)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return total
