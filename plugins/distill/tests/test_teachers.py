@@ -184,9 +184,10 @@ def test_a_generator_chooses_by_distance_and_spares_positives(features):
     query = torch.zeros(200, dtype=torch.long)
     free = teacher._choose((codes, codes), triplets, query, spare_positives=False)
     spared = teacher._choose((codes, codes), triplets, query, spare_positives=True)
-    assert (free == 1).any()
-    assert not ((spared == 0) | (spared == 1)).all(dim=1).any() or (spared == 2).any()
-    assert (spared == 2).sum() > (free == 2).sum()
+    assert (free < 2).float().mean() > 0.5
+    assert (spared != 0).all(), "a row is similar to itself"
+    assert (spared != 1).all()
+    assert (spared == 2).float().mean() > 0.5
 
 
 def test_neighbours_are_the_nearest_of_any_space(features):

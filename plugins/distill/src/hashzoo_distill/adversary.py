@@ -141,10 +141,11 @@ class Teacher(ABC):
         count = max(triplets.n // self.candidates, CHOSEN)
         candidates = torch.randint(triplets.n, (len(query), count), generator=triplets.generator)
         queries, others = codes
-        weights = (-distance(queries[query][:, None], others[candidates])).softmax(dim=1).cpu()
+        distances = distance(queries[query][:, None], others[candidates]).cpu()
         if spare_positives:
-            spared = weights * ~triplets.are_positives(query, candidates)
-            weights = torch.where(spared.sum(dim=1, keepdim=True) > 0, spared, weights)
+            positives = triplets.are_positives(query, candidates)
+            distances = distances.masked_fill(positives & ~positives.all(dim=1, keepdim=True), torch.inf)
+        weights = (-distances).softmax(dim=1)
         places = torch.multinomial(weights, CHOSEN, replacement=True, generator=triplets.generator)
         return candidates.gather(1, places)
 
