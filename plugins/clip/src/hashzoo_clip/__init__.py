@@ -1,0 +1,35 @@
+"""Methods that were written for CLIP: a likelihood baseline."""
+
+from hashzoo.plugin import Method, Part, hookimpl
+
+HASHZOO_API = 1
+
+ENCODER = "clip:ViT-B-32/openai"
+# The authors' code: weight decay of BertAdam, texts of 32 tokens.
+COMMON: dict[str, object] = {"trainer.weight_decay": 0.2, "text.max_tokens": 32}
+
+
+@hookimpl
+def hashzoo_losses() -> list[Part]:
+    return [
+        Part(
+            "clip-likelihood", "hashzoo_clip.likelihood:ClipLikelihood", "likelihood of image-text pairs in the batch"
+        ),
+    ]
+
+
+@hookimpl
+def hashzoo_methods() -> list[Method]:
+    return [
+        Method(
+            name="clip-baseline",
+            image=ENCODER,
+            text=ENCODER,
+            loss="clip-likelihood",
+            settings=COMMON
+            | {"image_head.hidden": 256, "text_head.hidden": 256, "image_head.dropout": 0.3, "text_head.dropout": 0.3},
+            summary="the simple baseline on CLIP: likelihood of pairs in the batch, one hidden layer",
+            paper="repository kalenforn/clip-based-cross-modal-hash",
+            status="reconstruction",
+        ),
+    ]
