@@ -1,4 +1,4 @@
-"""Methods that were written for CLIP: a likelihood baseline."""
+"""Methods that were written for CLIP: a likelihood baseline and DCHMT."""
 
 from hashzoo.plugin import Method, Part, hookimpl
 
@@ -15,6 +15,7 @@ def hashzoo_losses() -> list[Part]:
         Part(
             "clip-likelihood", "hashzoo_clip.likelihood:ClipLikelihood", "likelihood of image-text pairs in the batch"
         ),
+        Part("dchmt", "hashzoo_clip.dchmt:Dchmt", "distances of softmax pairs, inside and between modalities"),
     ]
 
 
@@ -30,6 +31,18 @@ def hashzoo_methods() -> list[Method]:
             | {"image_head.hidden": 256, "text_head.hidden": 256, "image_head.dropout": 0.3, "text_head.dropout": 0.3},
             summary="the simple baseline on CLIP: likelihood of pairs in the batch, one hidden layer",
             paper="repository kalenforn/clip-based-cross-modal-hash",
+            status="reconstruction",
+        ),
+        Method(
+            name="dchmt",
+            image=ENCODER,
+            text=ENCODER,
+            loss="dchmt",
+            image_head="hashzoo_clip.heads:SelectHead",
+            text_head="hashzoo_clip.heads:SelectHead",
+            settings=COMMON,
+            summary="two logits a bit and their softmax, distances with a margin",
+            paper="Tu et al.: Differentiable Cross-modal Hashing via Multimodal Transformers, ACM MM 2022",
             status="reconstruction",
         ),
     ]
