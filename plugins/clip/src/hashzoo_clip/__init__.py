@@ -1,4 +1,4 @@
-"""Methods that were written for CLIP: a likelihood baseline and DCHMT."""
+"""Methods that were written for CLIP: a likelihood baseline, DCHMT and DSPH."""
 
 from hashzoo.plugin import Method, Part, hookimpl
 
@@ -7,6 +7,8 @@ HASHZOO_API = 1
 ENCODER = "clip:ViT-B-32/openai"
 # The authors' code: weight decay of BertAdam, texts of 32 tokens.
 COMMON: dict[str, object] = {"trainer.weight_decay": 0.2, "text.max_tokens": 32}
+# Ours, for frozen encoders: the papers' heads are linear on a CLIP that is trained along.
+HIDDEN: dict[str, object] = {"image_head.hidden": 512, "text_head.hidden": 512}
 
 
 @hookimpl
@@ -16,6 +18,13 @@ def hashzoo_losses() -> list[Part]:
             "clip-likelihood", "hashzoo_clip.likelihood:ClipLikelihood", "likelihood of image-text pairs in the batch"
         ),
         Part("dchmt", "hashzoo_clip.dchmt:Dchmt", "distances of softmax pairs, inside and between modalities"),
+    ]
+
+
+@hookimpl
+def hashzoo_trainers() -> list[Part]:
+    return [
+        Part("dsph", "hashzoo_clip.dsph:DsphTrainer", "learned class proxies, irrelevant rows driven apart"),
     ]
 
 
@@ -43,6 +52,18 @@ def hashzoo_methods() -> list[Method]:
             settings=COMMON,
             summary="two logits a bit and their softmax, distances with a margin",
             paper="Tu et al.: Differentiable Cross-modal Hashing via Multimodal Transformers, ACM MM 2022",
+            status="reconstruction",
+        ),
+        Method(
+            name="dsph",
+            image=ENCODER,
+            text=ENCODER,
+            trainer="dsph",
+            image_head="hashzoo_clip.heads:LinearHead",
+            text_head="hashzoo_clip.heads:LinearHead",
+            settings=COMMON | HIDDEN,
+            summary="proxies of classes, with a threshold from coding theory, and irrelevant rows apart",
+            paper="Huo et al.: Deep Semantic-aware Proxy Hashing for Multi-label Cross-modal Retrieval, TCSVT 2023",
             status="reconstruction",
         ),
     ]
