@@ -1,4 +1,4 @@
-"""Methods that were written for CLIP: a likelihood baseline, DCHMT and DSPH."""
+"""Methods that were written for CLIP: a likelihood baseline, DCHMT, DSPH, DNPH and DNpH."""
 
 from hashzoo.plugin import Method, Part, hookimpl
 
@@ -18,6 +18,7 @@ def hashzoo_losses() -> list[Part]:
             "clip-likelihood", "hashzoo_clip.likelihood:ClipLikelihood", "likelihood of image-text pairs in the batch"
         ),
         Part("dchmt", "hashzoo_clip.dchmt:Dchmt", "distances of softmax pairs, inside and between modalities"),
+        Part("qsmi", "hashzoo_clip.qsmi:Qsmi", "quadratic spherical mutual information of codes and shared labels"),
     ]
 
 
@@ -25,6 +26,7 @@ def hashzoo_losses() -> list[Part]:
 def hashzoo_trainers() -> list[Part]:
     return [
         Part("dsph", "hashzoo_clip.dsph:DsphTrainer", "learned class proxies, irrelevant rows driven apart"),
+        Part("dnph", "hashzoo_clip.dnph:DnphTrainer", "class proxies under a softmax, codes spread evenly"),
     ]
 
 
@@ -64,6 +66,30 @@ def hashzoo_methods() -> list[Method]:
             settings=COMMON | HIDDEN,
             summary="proxies of classes, with a threshold from coding theory, and irrelevant rows apart",
             paper="Huo et al.: Deep Semantic-aware Proxy Hashing for Multi-label Cross-modal Retrieval, TCSVT 2023",
+            status="reconstruction",
+        ),
+        Method(
+            name="dnph",
+            image=ENCODER,
+            text=ENCODER,
+            trainer="dnph",
+            image_head="hashzoo_clip.heads:LinearHead",
+            text_head="hashzoo_clip.heads:LinearHead",
+            settings=COMMON | HIDDEN,
+            summary="proxies of classes under a softmax, random codes assigned to rows spread them",
+            paper="Huo et al.: Deep Neighborhood-aware Proxy Hashing with Uniform Distribution Constraint, TOMM 2024",
+            status="reconstruction",
+        ),
+        Method(
+            name="dnph-qsmi",
+            image=ENCODER,
+            text=ENCODER,
+            loss="qsmi",
+            image_head="hashzoo_clip.heads:LinearHead",
+            text_head="hashzoo_clip.heads:LinearHead",
+            settings=COMMON | HIDDEN,
+            summary="DNpH: quadratic spherical mutual information of codes and shared labels",
+            paper="Qin et al.: Deep Neighborhood-preserving Hashing with QSMI for Cross-modal Retrieval, TMM 2024",
             status="reconstruction",
         ),
     ]
