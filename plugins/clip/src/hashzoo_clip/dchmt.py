@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from hashzoo import Loss
@@ -47,7 +48,11 @@ class Dchmt(Loss):
         near = [(similar * each).mean() for each in squared]
         far = [((1 - similar) * (margin - each.sqrt().clamp_max(margin)).square()).mean() for each in squared]
         undecided = 1 - (outputs.image.square().mean() + outputs.text.square().mean()) / 2
-        return {"similar": sum(near), "dissimilar": sum(far), "quantisation": self.quantisation * undecided}
+        return {
+            "similar": torch.stack(near).sum(),
+            "dissimilar": torch.stack(far).sum(),
+            "quantisation": self.quantisation * undecided,
+        }
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
