@@ -18,7 +18,7 @@ from hashzoo.track import title_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGES = HERE.parent.parent / "docs" / "studies"
+PAGES = HERE.parents[1] / "docs" / "studies"
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 Run = dict[str, Any]  # a result as `run.py` records it, with its track
@@ -35,22 +35,20 @@ class Study:
         measured: further columns: the mean over the runs of a row.
         compared: pairs of rows, in the words of the tables of `hashzoo bench`, whose difference is tested.
         facts: further lines, each a name and a number.
+        scatter: the figure shows the measured column against mAP, a dot a run.
     """
 
+    title: str
     rows: Mapping[str, Value]
     across: Value | None = None
     measured: Mapping[str, Value] = field(default_factory=dict)
     compared: tuple[tuple[str, str], ...] = ()
     facts: Callable[[list[Run]], dict[str, str]] | None = None
+    scatter: bool = False
 
 
 def setting(name: str, default: Any = "") -> Value:
     return lambda run: run["settings"].get(name, default)
-
-
-def harder(name: str, default: float) -> Value:
-    """How training data were made harder; a property of the track."""
-    return lambda run: run["track"].get("training", {}).get("settings", {}).get(name, default)
 
 
 def last(stage: str, term: str) -> Value:
@@ -62,9 +60,9 @@ def method(run: Run) -> str:
     return run["method"]
 
 
-def encoders(run: Run) -> str:
-    image, text = run["encoders"]["image"], run["encoders"]["text"]
-    return f"{image}+{text}" + (" (random)" if run["random_weights"] else "")
+def changed(run: Run) -> str:
+    """All settings that are not at their defaults, in the words of --set."""
+    return ", ".join(f"{name.partition('.')[2]}={value}" for name, value in run["settings"].items())
 
 
 def both(run: Run) -> float:
@@ -76,21 +74,19 @@ def label_map(run: Run) -> float:
     return run["measured"]["image_to_label_map"]
 
 
+def record_of(name: str) -> dict[str, Any]:
+    """The recorded result of a study."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def written(name: str) -> str:
     """The page of a study with its blocks made from the recorded result."""
-    record = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    blocks = blocks_of(STUDIES[name], record)
+    blocks = blocks_of(STUDIES[name], record_of(name))
 
     def block(match: re.Match[str]) -> str:
         return f"{match[1]}{blocks[match[2]]}{match[3]}"
 
     return BLOCK.sub(block, (PAGES / f"{name}.md").read_text(encoding="utf-8"))
-
-
-def write(name: str) -> None:
-    """Write the blocks of a page, and its figure, again."""
-    page = written(name)
-    (PAGES / f"{name}.md").write_text(page, encoding="utf-8")
 
 
 def blocks_of(study: Study, record: dict[str, Any]) -> dict[str, str]:
@@ -109,19 +105,28 @@ def runs_of(record: dict[str, Any]) -> list[Run]:
     return [run | {"track": track["track"]} for track in record["tracks"] for run in track["results"]]
 
 
-def table(study: Study, runs: Iterable[Run]) -> str:
-    """Mean and deviation of mAP over the runs of each row, the random floor's method left out."""
+def grouped(study: Study, runs: Iterable[Run]) -> dict[tuple[Any, ...], list[Run]]:
+    """The runs of each row of the table; the method of the random floor has none."""
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
         if run["method"] != "random":
             groups[tuple(value(run) for value in study.rows.values())].append(run)
+    return groups
+
+
+def scores(study: Study, groups: Mapping[tuple[Any, ...], list[Run]]) -> dict[str, Callable[[list[Run]], list[float]]]:
+    """The columns of the table that are an mAP: what each shows of the runs of a row."""
     if study.across is None:
-        measures: dict[str, Value] = {"i2t": lambda run: run["map"]["i2t"], "t2i": lambda run: run["map"]["t2i"]}
-        columns = {name: _all(value) for name, value in {**measures, "mean of both": both}.items()}
-    else:
-        names = dict.fromkeys(study.across(run) for group in groups.values() for run in group)
-        columns = {name: _only(study.across, name, both) for name in names}
-    columns |= {name: _all(value) for name, value in study.measured.items()}
+        directions: dict[str, Value] = {"i2t": lambda run: run["map"]["i2t"], "t2i": lambda run: run["map"]["t2i"]}
+        return {name: _all(value) for name, value in {**directions, "mean of both": both}.items()}
+    names = dict.fromkeys(study.across(run) for group in groups.values() for run in group)
+    return {name: _only(study.across, name, both) for name in names}
+
+
+def table(study: Study, runs: Iterable[Run]) -> str:
+    """Mean and deviation over the runs of each row."""
+    groups = grouped(study, runs)
+    columns = scores(study, groups) | {name: _all(value) for name, value in study.measured.items()}
     lines = [_line([*study.rows, *columns]), _line([":--"] * len(study.rows) + ["--:"] * len(columns))]
     for key, group in groups.items():
         heads = [f"`{part}`" if "{" in str(part) else str(part) for part in key]
@@ -148,7 +153,7 @@ def tests(comparisons: Iterable[dict[str, Any]], tracks: Mapping[str, dict[str, 
     lines = [_line(heads), _line([":--", "--:", ":--", ":--", "--:", "--:", "--:"])]
     for row in comparisons:
         low, high = map(signed, row["interval"])
-        words = [title_of(tracks[row["track"]]), str(row["bits"]), row["a"], row["b"]]
+        words = [title_of(tracks[row["track"]]), str(row["bits"]), *row["rows"]]
         lines.append(_line([*words, signed(row["difference"]), f"{low} to {high}", f"{row['p']:.4f}"]))
     return "".join(lines)
 
@@ -210,33 +215,40 @@ def _line(cells: Iterable[Any]) -> str:
 OTHERS = (("soda", "dcmh"), ("soda", "resnet"))
 STUDIES: dict[str, Study] = {
     "weights": Study(
-        {"alpha": setting("trainer.alpha", "default"), "beta": setting("trainer.beta", "default")},
+        "The weights of the binarisation penalties",
+        {"alpha": setting("trainer.alpha", 0.1), "beta": setting("trainer.beta", 0.1)},
         measured={
             "teacher, likelihood": last("teacher", "likelihood"),
             "teacher, binarisation": last("teacher", "binarisation"),
             "student, likelihood": last("student", "likelihood"),
             "student, binarisation": last("student", "binarisation"),
         },
-        compared=(("soda trainer.alpha=0.1", "soda trainer.alpha=0"), ("soda trainer.beta=0.1", "soda trainer.beta=0")),
+        compared=(
+            ("soda trainer.alpha=0.1", "soda trainer.alpha=0.0"),
+            ("soda trainer.alpha=0.1", "soda trainer.beta=0.0"),
+        ),
     ),
     "prompts": Study(
+        "Label prompts",
         {
             "prompt": setting("trainer.prompt", "none: 0/1 vectors"),
             "several labels": setting("trainer.join"),
         },
         measured={"image to label": label_map},
+        compared=(
+            ("soda trainer.join=joined trainer.prompt=An image of {}.", "soda trainer.join=joined trainer.prompt={}"),
+            ("soda trainer.join=joined trainer.prompt=An image of {}.", "soda trainer.labels=vectors"),
+        ),
     ),
     "teacher": Study(
+        "How good must the teacher be?",
         {"teacher epochs": setting("trainer.teacher_epochs")},
         measured={"image to label": label_map},
         facts=teacher_facts,
-    ),
-    "noise": Study(
-        {"labels exchanged": harder("label_noise", 0.0), "labels kept": harder("kept_labels", 1.0)},
-        across=method,
-        compared=OTHERS,
+        scatter=True,
     ),
     "stages": Study(
+        "Frozen image codes, free ones, or no teacher",
         {
             "student": setting("trainer.student", "frozen"),
             "targets": setting("trainer.targets", "codes"),
@@ -246,7 +258,25 @@ STUDIES: dict[str, Study] = {
             ("soda trainer.student=frozen", "soda trainer.student=none"),
         ),
     ),
-    "features": Study({"encoders": encoders}, across=method, compared=OTHERS),
-    "lengths": Study({"bits": lambda run: run["bits"]}, across=method, compared=OTHERS, facts=direction_facts),
-    "folds": Study({"method": method}),
+    "lengths": Study(
+        "From 8 to 256 bits, and which direction gains",
+        {"bits": lambda run: run["bits"]},
+        across=method,
+        compared=OTHERS,
+        facts=direction_facts,
+    ),
+    "sets": Study(
+        "A contrast over label sets",
+        {"method": method, "settings": changed},
+        compared=(
+            ("soda-sets", "soda"),
+            ("soda-sets", "dcmh"),
+            ("soda-sets", "resnet"),
+            ("soda", "resnet"),
+            ("soda-sets", "soda trainer.student=free"),
+            ("soda-sets", "soda-sets trainer.teacher_contrast=0.0"),
+            ("soda-sets", "soda-sets trainer.student_contrast=0.0"),
+        ),
+    ),
+    "folds": Study("Five-fold cross-validation", {"method": method}),
 }

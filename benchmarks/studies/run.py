@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import figure
 import page
 
 from hashzoo.report.significance import compare
@@ -22,11 +23,6 @@ from hashzoo.storage import read_json
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/studies")
-# What must be there before a bench file can run.
-BEFORE = {
-    "features": "pretrain timm:resnet10t --dataset emoji/full --set image.pixels=64 --epochs 12 --lr 2e-3 "
-    f"--out {RUNS}/resnet10t-from-scratch.safetensors"
-}
 
 
 def main() -> None:
@@ -39,21 +35,26 @@ def main() -> None:
         if not asked.tables:
             tracks = bench(name)
             write_json(page.RESULTS / f"{name}.json", recorded(name, tracks))
-        page.write(name)
-        print(f"docs/studies/{name}.md")
+        (page.PAGES / f"{name}.md").write_text(page.written(name), encoding="utf-8")
+        study, runs = page.STUDIES[name], page.runs_of(page.record_of(name))
+        (page.PAGES / f"{name}.svg").write_text(figure.draw(name, study, runs).svg(), encoding="utf-8")
+        print(page.PAGES / f"{name}.md")
 
 
 def bench(name: str) -> list[dict[str, Any]]:
     """Train what is not finished; the tracks of the bench with their results."""
-    if name in BEFORE:
-        hashzoo(BEFORE[name].split())
     told = json.loads(hashzoo(["bench", str(HERE / f"{name}.toml"), "--runs", str(RUNS), "--json"]))
     return told.get("tracks", [told])
 
 
 def hashzoo(words: list[str]) -> str:
     """Output of the command line, as a user would call it; its progress stays on stderr."""
-    run = subprocess.run([sys.executable, "-m", "hashzoo.cli", *words], stdout=subprocess.PIPE, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", "from hashzoo.cli import main; main()", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return run.stdout
 
 
@@ -72,7 +73,7 @@ def recorded(name: str, tracks: list[dict[str, Any]]) -> dict[str, Any]:
             {"track": track["track"], "results": [reduced(result) for result in track["results"]]} for track in tracks
         ],
         "comparisons": [
-            {"a": a, "b": b, "track": found["track"]["id"], **row}
+            {**row, "rows": [a, b], "track": found["track"]["id"]}
             for a, b in page.STUDIES[name].compared
             for found in compare(tracks, a, b)
             for row in found["rows"]
