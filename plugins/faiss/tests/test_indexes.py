@@ -115,6 +115,20 @@ def test_codes_that_are_removed_again_and_again_leave_an_index_that_is_searched_
     assert not np.isin(index.search(pack(ones), 60).ids, np.setdiff1d(np.arange(600), left)).any()
 
 
+@every
+def test_an_index_without_codes_is_saved_and_can_be_filled(kind, tmp_path):
+    kind(20).save(tmp_path)
+    loaded = kind.load(tmp_path)
+    assert not len(loaded)
+    loaded.add(pack(np.eye(20)), np.arange(20))
+    loaded.remove(np.arange(20))
+    loaded.save(tmp_path)
+    loaded = kind.load(tmp_path)
+    assert not len(loaded)
+    loaded.add(pack(np.eye(20)), np.arange(20))
+    assert np.array_equal(loaded.search(pack(np.eye(20)), 1).ids[:, 0], np.arange(20))
+
+
 def test_the_lists_are_learnt_again_as_codes_come():
     index, ones = IvfIndex(64), clusters(3000, 64, seed=1)
     seen = []

@@ -27,7 +27,7 @@ class FaissIndex(Index):
         inner_kind: its class.
     """
 
-    inner_kind: ClassVar[type]
+    inner_kind: ClassVar[Any]
     inner: Any
 
     @property

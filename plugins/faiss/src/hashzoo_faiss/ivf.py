@@ -32,7 +32,7 @@ class IvfIndex(FaissIndex):
     def __init__(self, bits: int, nlist: int = 0, nprobe: int = 64):
         super().__init__(bits, nlist=nlist, nprobe=nprobe)
         self.nlist, self.nprobe = at_least("nlist", nlist, 0), at_least("nprobe", nprobe, 1)
-        self.ids, self.inner = np.empty(0, dtype=np.int64), None  # the clusters are learnt from the first codes
+        self.ids, self.inner = np.empty(0, dtype=np.int64), self._untrained(1)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,7 +45,7 @@ class IvfIndex(FaissIndex):
         order = np.argsort(ids)
         all_ids = np.insert(self.ids, places[order], ids[order])
         wanted = max(1, min(len(all_ids) // CODES_A_LIST, self.nlist or math.isqrt(len(all_ids))))
-        have = self.inner.nlist if self.inner else 0
+        have = self.inner.nlist if self.inner.is_trained else 0
         if wanted >= 2 * have or have < wanted == self.nlist:
             own_rows, own_ids = self._content()
             self.inner = self._learnt(wanted, np.concatenate([own_rows, rows]), np.concatenate([own_ids, ids]))
@@ -55,16 +55,19 @@ class IvfIndex(FaissIndex):
 
     def _learnt(self, nlist: int, rows: np.ndarray, ids: np.ndarray) -> Any:
         """Clusters of rows, with the rows in them."""
-        inner = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(8 * self.width), 8 * self.width, nlist)
+        inner = self._untrained(nlist)
         inner.train(rows)
         inner.add_with_ids(rows, ids)
-        return self._tune(inner)
+        return inner
+
+    def _untrained(self, nlist: int) -> Any:
+        return self._tune(faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(8 * self.width), 8 * self.width, nlist))
 
     def _content(self) -> tuple[np.ndarray, np.ndarray]:
         """Codes (n, width) and ids (n,), list after list."""
         rows, ids = [np.empty((0, self.width), dtype=np.uint8)], [np.empty(0, dtype=np.int64)]
-        lists = self.inner.invlists if self.inner else None
-        for number in range(lists.nlist if lists else 0):
+        lists = self.inner.invlists
+        for number in range(self.inner.nlist):
             size = lists.list_size(number)
             if size:
                 own = faiss.rev_swig_ptr(lists.get_codes(number), size * self.width)
