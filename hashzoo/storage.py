@@ -86,6 +86,18 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             temporary.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the disk: after a crash of the machine, new files are still in it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders, and needs no such call
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON (two-space indent, keys in the caller's order) in one piece."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

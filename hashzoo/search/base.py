@@ -59,7 +59,7 @@ class Index(ABC):
     exact: ClassVar[bool] = False
 
     def __init__(self, bits: int, **settings: Any):
-        if not _is_whole(bits) or not 1 <= bits <= MAX_BITS:
+        if not is_whole(bits) or not 1 <= bits <= MAX_BITS:
             raise HashzooError(f"an index holds codes of 1 to {MAX_BITS} bits, not {bits!r}; give a number of bits")
         self.bits = int(bits)
         self.settings = settings
@@ -90,7 +90,7 @@ class Index(ABC):
     def search(self, queries: Codes, k: int) -> Hits:
         """The k nearest codes of each of Q queries; an empty index finds nothing."""
         self._check_codes(queries)
-        if not _is_whole(k) or k < 1:
+        if not is_whole(k) or k < 1:
             raise HashzooError(f"k, the number of hits for a query, is a whole number from 1, not {k!r}; give another")
         shape = (len(queries), int(k))
         hits = Hits(np.full(shape, NOTHING, dtype=np.int64), np.full(shape, NOTHING, dtype=np.int32))
@@ -252,7 +252,8 @@ def checked_ids(ids: Any) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or of numpy."""
     if isinstance(value, bool | np.bool_):
         return False
     try:
