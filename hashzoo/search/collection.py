@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,8 @@ class Collection:
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = Path(path).absolute()
+        self._lock = threading.Lock()
         self._snapshot = open_snapshot(self.path)
         self._model: Any = None
 
@@ -120,9 +122,10 @@ class Collection:
 
     def refresh(self) -> bool:
         """Go on with the present state; whether it is another than before."""
-        before = self._snapshot
-        self._snapshot = open_snapshot(self.path, before)
-        return self._snapshot is not before
+        with self._lock:  # so that a thread does not go back to a state before that of another
+            before = self._snapshot
+            self._snapshot = open_snapshot(self.path, before)
+            return self._snapshot is not before
 
     def verify(self) -> None:
         """Read every file of this state and compare it with its digest."""
@@ -158,8 +161,10 @@ class Collection:
         with self._writing():
             while group := due(self._snapshot.manifest):
                 self._become(merge(self._snapshot, group, self._snapshot.manifest.columns))
-            added, following = batch.written(self._snapshot)
-            self._become(following)
+            added, table, columns = batch.fitted(self._snapshot)
+            if columns and not self.columns and len(self):  # the first metadata: earlier rows get their NULLs
+                self._become(merge(self._snapshot, self._snapshot.manifest.segments, columns))
+            self._become(batch.written(self._snapshot, added, table, columns))
         return added
 
     def delete(self, ids: Any) -> None:
