@@ -9,7 +9,6 @@ a copy of both in its folder model/, and beside them what a run finds in its dat
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from hashzoo.codes import Codes, pack
 from hashzoo.data.pictures import open_picture
 from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.lookup import Lookup
-from hashzoo.encoders.trained import read_tensors, write_tensors
+from hashzoo.encoders.trained import read_tensors
 from hashzoo.errors import HashzooError
 from hashzoo.extraction import Extraction, features
 from hashzoo.model import Tower, Towers
@@ -155,19 +155,16 @@ class Model:
                     exit_code=1,
                 )
 
-    def copy(self, folder: Path) -> None:
-        """Put all that is needed to encode new items, but for installed packages, into an empty folder."""
-        for name in (RUN, STATE):
-            shutil.copyfile(self.folder / name, folder / name)
+    def files(self) -> dict[str, Path | bytes]:
+        """All that a collection keeps to encode new items, but for installed packages: files by name, or their content."""
+        kept: dict[str, Path | bytes] = {name: self.folder / name for name in (RUN, STATE)}
         given = {}
-        for role in ROLES:
-            if not self.encodes(role):
-                continue
+        for role in filter(self.encodes, ROLES):
             encoder = self.encoder(role)
             if self.recipe.frozen[role].value and (_is_fitted(encoder) or self._own_weights(role)):
-                write_tensors(folder / f"{role}.safetensors", encoder.state_dict(), {})
+                kept[f"{role}.safetensors"] = _as_bytes(encoder.state_dict())
             given[role] = torch.from_numpy(self._encoded(role, probes(role))[1])
-        write_tensors(folder / PROBES, given, {})
+        return kept | {PROBES: _as_bytes(given)}
 
     def _encoded(self, role: str, items: Sequence[Any]) -> tuple[Codes, np.ndarray]:
         values = torch.empty((0, self.bits))
@@ -189,7 +186,9 @@ class Model:
         encoder = self.recipe.encoder(role)
         card = full_card(encoder, self.recipe, role, self.extraction(role)) if not _is_fitted(encoder) else {}
         if _is_fitted(encoder) and not self.copied:
-            described = self._workbench().described(self.recipe, role)
+            track = self.track()
+            dataset = reopen(self.folder.resolve().parent.parent, track)
+            described = Workbench(dataset, track, self.device, None).described(self.recipe, role)
             encoder, card = described.encoder, dict(described.card)
         was = self.about["encoders"][role]["card"]
         if card != was:
@@ -215,11 +214,9 @@ class Model:
         weights = self.recipe.sections[role].settings.get("weights")
         return weights is not None and weights.value not in ("pretrained", "random")
 
-    def _workbench(self) -> Workbench:
-        """The data set of the run, for encoders that are fitted on its training rows."""
-        place = self.folder.resolve().parent.parent
-        track = Track.load(place)
-        return Workbench(reopen(place, track), track, self.device, None)
+    def track(self) -> Track:
+        """The track of the run, in whose folder it lies."""
+        return Track.load(self.folder.resolve().parent.parent)
 
     def _load_towers(self) -> None:
         """Fresh towers of the trainer's kind, with the parameters of the run; encoders that they hold are taken out."""
@@ -279,8 +276,7 @@ def load_model(folder: Path | str, device: str = "auto") -> Model:
         HashzooError: there is no trained model, or what it is made of is not installed here.
     """
     folder = Path(folder)
-    copied = not (folder / RUN).is_file() and (folder / MODEL / RUN).is_file()
-    place = folder / MODEL if copied else folder
+    place = folder if (folder / RUN).is_file() else folder / MODEL
     if not (place / RUN).is_file():
         raise HashzooError(
             f"{folder} is neither a run nor a collection; give a folder that hashzoo train or hashzoo encode made"
@@ -298,7 +294,7 @@ def load_model(folder: Path | str, device: str = "auto") -> Model:
             f"{place / RUN} is damaged or of an older hashzoo ({error} is missing); train again with the same bench",
             exit_code=1,
         ) from error
-    return Model(about, recipe, place, copied, find_device(device))
+    return Model(about, recipe, place, (place / PROBES).is_file(), find_device(device))
 
 
 def probes(role: str) -> list[Any]:
@@ -337,6 +333,11 @@ def _recipe_of(about: Mapping[str, Any]) -> Recipe:
 def _plain(value: Any) -> Any:
     """A setting as its constructor had it: JSON has no tuples."""
     return tuple(map(_plain, value)) if isinstance(value, list) else value
+
+
+def _as_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """Tensors in the safetensors format; copies, since those that share memory cannot be written."""
+    return safetensors.torch.save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()})
 
 
 def _is_fitted(encoder: Encoder) -> bool:
