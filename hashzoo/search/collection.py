@@ -17,10 +17,10 @@ from hashzoo.errors import HashzooError
 from hashzoo.search import rerank as asymmetric
 from hashzoo.search.answer import Answer, answered, frame, reranked
 from hashzoo.search.base import NOTHING, checked_ids, is_whole
-from hashzoo.search.manifest import NAME, File, Manifest
+from hashzoo.search.manifest import NAME, File, Manifest, read_manifest
 from hashzoo.search.scan import nearest_places, places_within
 from hashzoo.search.segments import remove_leftovers
-from hashzoo.search.snapshot import Snapshot, open_snapshot
+from hashzoo.search.snapshot import open_snapshot
 from hashzoo.search.writing import Batch, check_codes, due, merge, to_compact, without
 from hashzoo.storage import atomic_write, canonical_json, sync_folder, write_error
 
@@ -138,9 +138,9 @@ class Collection:
                 raise HashzooError(
                     f"the collection in {self.path} has no model; give codes instead of texts and images"
                 )
+            self._snapshot.check_model()
             from hashzoo.encode import load_model
 
-            self._snapshot.check_model()
             self._model = load_model(self.path / MODEL)
         return self._model
 
@@ -301,7 +301,12 @@ class Collection:
             with FileLock(self.path / ".lock"):
                 self.refresh()
                 remove_leftovers(self.path, self._snapshot.manifest)
-                yield
+                try:
+                    yield
+                except BaseException:  # a full disk, perhaps: what is half done makes room again
+                    with contextlib.suppress(HashzooError, OSError):
+                        remove_leftovers(self.path, read_manifest(self.path)[0])
+                    raise
         except OSError as error:
             raise write_error(self.path / NAME, error) from error
 
