@@ -16,7 +16,7 @@ EXPRESSIONS = {
 }
 OPERATORS = {
     *("+", "-", "*", "/", "//", "%", "~~", "!~~", "~~*", "!~~*", "~~~", "like_escape", "not_like_escape"),
-    *("ilike_escape", "not_ilike_escape", "^@", "list_value", "trunc"),
+    *("ilike_escape", "not_ilike_escape", "^@", "list_value", "row", "trunc"),
     *(f"to_{unit}s" for unit in ("year", "month", "week", "day", "hour", "minute", "second")),
 }
 FUNCTIONS = {

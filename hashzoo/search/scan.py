@@ -95,6 +95,6 @@ def _best(snapshot: Snapshot, found: list[Found]) -> Found:
     if snapshot.in_order:  # what comes first has the smaller id; 16 bits are sorted in linear time
         order = np.argsort(distances.astype(np.int16), axis=1, kind="stable")
     else:
-        ids = snapshot.taken(places.ravel(), "ids").reshape(places.shape) if places.size else places
+        ids = snapshot.taken(places.ravel(), "ids").reshape(places.shape)
         order = np.lexsort((ids, distances), axis=1)
     return np.take_along_axis(places, order, 1), np.take_along_axis(distances, order, 1)

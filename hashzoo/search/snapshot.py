@@ -15,7 +15,7 @@ import numpy as np
 from hashzoo.search import tables
 from hashzoo.search.filters import Filter
 from hashzoo.search.manifest import Manifest, read_manifest, unreadable
-from hashzoo.search.segments import METADATA, SEGMENTS, Content, Damage, Segment, open_segment
+from hashzoo.search.segments import METADATA, SEGMENTS, Content, Damage, Segment, open_segment, row_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -79,21 +79,19 @@ class Snapshot:
     def taken(self, places: np.ndarray, attribute: str) -> np.ndarray:
         """The ids, codes or outputs (an attribute of `Content`) at (n,) places."""
         numbers = self._segments_of(places)
-        array: np.ndarray | None = None
+        dtype, *shape = row_of(attribute, self.manifest.bits)
+        array = np.empty((len(places), *shape), dtype=dtype)
         with self.guarded():
             for number in np.unique(numbers):
                 stored = getattr(self.segments[number].content, attribute)
-                if array is None:
-                    array = np.empty((len(places), *stored.shape[1:]), dtype=stored.dtype)
                 array[numbers == number] = stored[places[numbers == number] - self.starts[number]]
-        assert array is not None, "there are no places"
         return array
 
     def metadata(self, places: np.ndarray) -> pyarrow.Table:
-        """The ids and the metadata at (n,) places, n > 0."""
+        """The ids and the metadata at (n,) places."""
         columns, numbers = self.manifest.columns, self._segments_of(places)
         ids = self.taken(places, "ids")
-        if not columns:
+        if not columns or not len(places):
             return tables.completed(None, columns, ids)
         found, order = [], []
         with self.guarded():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.search import tables
 from hashzoo.search.base import checked_ids
 from hashzoo.search.manifest import Manifest, Part
-from hashzoo.search.segments import write_segment
+from hashzoo.search.segments import write_deleted, write_segment
 from hashzoo.search.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -170,6 +171,22 @@ def merge(snapshot: Snapshot, group: Sequence[Part], columns: dict[str, str]) ->
         )
     kept = [part for part in manifest.segments if part.name not in names]
     return manifest.followed(segments=(*kept, *parts), columns=columns)
+
+
+def without(snapshot: Snapshot, places: np.ndarray) -> Manifest:
+    """The state without the rows at (n,) ascending places; files that list what is deleted are written."""
+    manifest, parts = snapshot.manifest, []
+    bounds = np.searchsorted(places, snapshot.starts)
+    for number, segment in enumerate(snapshot.segments):
+        gone = places[bounds[number] : bounds[number + 1]] - snapshot.starts[number]
+        part = segment.part
+        if len(gone) == part.live:
+            continue  # nothing is left of it
+        if len(gone):
+            rows = np.union1d(segment.deleted, gone)
+            part = dataclasses.replace(part, deleted=write_deleted(snapshot.folder, manifest.version + 1, part, rows))
+        parts.append(part)
+    return manifest.followed(segments=tuple(parts))
 
 
 def _live_places(snapshot: Snapshot, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
