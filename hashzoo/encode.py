@@ -125,6 +125,11 @@ class Model:
 
     def encoder(self, role: str) -> Encoder:
         """The encoder of a modality as the towers know it, in evaluation mode."""
+        if not self.encodes(role):
+            raise HashzooError(
+                f"the model looks up the features of {role}s ({self.recipe.encoders[role]}), so that new ones cannot be "
+                f"encoded; train with an encoder that computes them, such as --encoders lite"
+            )
         with self._building:
             if role not in self._encoders:
                 if self.recipe.frozen[role].value:
