@@ -138,6 +138,12 @@ class Model:
                     self._load_towers()
             return self._encoders[role]
 
+    def share_encoder(self, role: str, other: Model) -> None:
+        """Take the encoder of another model, whose card is the same, instead of building one."""
+        encoder = other.encoder(role)
+        with self._building:
+            self._encoders[role] = encoder
+
     def tower(self, role: str) -> nn.Module:
         """The tower of a modality, from features to (B, bits), in evaluation mode."""
         with self._building:
