@@ -158,18 +158,18 @@ function caption(metadata) {
   return value == null ? "" : Array.isArray(value) ? value.join(", ") : String(value);
 }
 
-// A code as cells, 32 in a line. Bit j is bit j % 8, from the least significant, of byte j // 8.
+// A code as square cells, 16 in a line, 32 of a long one. Bit j is bit j % 8, from the least significant, of byte j // 8.
 function strip(one, other, bits) {
   const bit = (code, j) => (parseInt(code.substr(2 * (j >> 3), 2), 16) >> (j & 7)) & 1;
-  const across = Math.min(32, bits), lines = Math.ceil(bits / across);
+  const across = Math.min(bits <= 64 ? 16 : 32, bits), lines = Math.ceil(bits / across);
   const paths = { "one": "", "zero": "", "one-off": "", "zero-off": "" }, differing = [];
   for (let j = 0; j < bits; j++) {
     const ours = bit(other, j), off = ours !== bit(one, j);
     if (off) differing.push(j);
-    paths[`${ours ? "one" : "zero"}${off ? "-off" : ""}`] += `M${(j % across) * 6} ${Math.floor(j / across) * 10}h5v8h-5z`;
+    paths[`${ours ? "one" : "zero"}${off ? "-off" : ""}`] += `M${(j % across) * 6} ${Math.floor(j / across) * 6}h5v5h-5z`;
   }
   const space = "http://www.w3.org/2000/svg", svg = document.createElementNS(space, "svg");
-  svg.setAttribute("viewBox", `0 0 ${across * 6 - 1} ${lines * 10 - 2}`);
+  svg.setAttribute("viewBox", `0 0 ${across * 6 - 1} ${lines * 6 - 1}`);
   svg.setAttribute("class", "bits");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", differing.length ? `differs in ${differing.length === 1 ? "bit" : "bits"} ${differing.join(", ")}` : "the same code");
