@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hashzoo.search import rerank as asymmetric
 from hashzoo.search.base import NOTHING
 from hashzoo.search.snapshot import Snapshot
 
@@ -53,6 +54,59 @@ def frame(snapshot: Snapshot, places: np.ndarray) -> pandas.DataFrame:
     import pandas
 
     if not snapshot.manifest.columns:
-        ids = snapshot.taken(places, "ids") if len(places) else np.empty(0, dtype=np.int64)
-        return pandas.DataFrame({"id": ids})
-    return snapshot.metadata(places).to_pandas()
+        return pandas.DataFrame({"id": snapshot.taken(places, "ids")})
+    # Types that can hold NULL: without, whole numbers beside one would become floating-point numbers.
+    nullable = {"int64": pandas.Int64Dtype(), "bool": pandas.BooleanDtype()}
+    table = snapshot.metadata(places).to_pandas(types_mapper=lambda kind: nullable.get(str(kind)))
+    return table.astype({"id": np.int64})
+
+
+def reranked(
+    snapshot: Snapshot, queries: np.ndarray, places: np.ndarray, distances: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Candidates, (Q, n) places and distances, by their asymmetric distances, and these.
+
+    They are distances to the outputs that the collection keeps, or else to its codes. What is no hit stays last, with
+    NaN.
+    """
+    bits, outputs = snapshot.manifest.bits, snapshot.manifest.outputs
+    scores = np.full(places.shape, np.nan)
+    ids = np.full(places.shape, np.iinfo(np.int64).max)
+    step = max(1, asymmetric.VALUES // (places.shape[1] * bits))
+    for begin in range(0, len(queries), step):
+        part = slice(begin, begin + step)
+        found = places[part]
+        hits = found != NOTHING
+        if not hits.any():
+            continue
+        filled = np.where(hits, found, found[hits][0])
+        stored = snapshot.taken(filled.ravel(), "outputs" if outputs else "codes").reshape(*filled.shape, -1)
+        distance = asymmetric.distances_to_outputs if outputs else asymmetric.distances_to_codes
+        scores[part] = np.where(hits, distance(queries[part], stored), np.nan)
+        ids[part][hits] = snapshot.taken(found[hits], "ids")
+    order = np.lexsort((ids, scores), axis=1)  # NaN comes last
+    taken = (np.take_along_axis(array, order, 1) for array in (places, distances, scores))
+    return next(taken), next(taken), next(taken)
+
+
+def answered(
+    snapshot: Snapshot,
+    places: np.ndarray,
+    distances: np.ndarray,
+    scores: np.ndarray | None = None,
+    k: int | None = None,
+) -> Answer:
+    """What was found, as k columns."""
+    width = places.shape[1] if k is None else k
+    columns = min(width, places.shape[1])
+    shape = len(places), width
+    full = np.full(shape, NOTHING, dtype=np.int64)
+    full[:, :columns] = places[:, :columns]
+    far = np.full(shape, NOTHING, dtype=np.int32)
+    far[:, :columns] = distances[:, :columns]
+    if scores is not None:
+        kept, scores = scores, np.full(shape, np.nan)
+        scores[:, :columns] = kept[:, :columns]
+    ids = np.full(shape, NOTHING, dtype=np.int64)
+    ids[full != NOTHING] = snapshot.taken(full[full != NOTHING], "ids")
+    return Answer(ids, far, scores, snapshot, full)

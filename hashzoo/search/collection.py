@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,13 @@ from filelock import FileLock
 from hashzoo.codes import MAX_BITS, Codes, pack, to_numpy
 from hashzoo.errors import HashzooError
 from hashzoo.search import rerank as asymmetric
-from hashzoo.search.answer import Answer, frame
+from hashzoo.search.answer import Answer, answered, frame, reranked
 from hashzoo.search.base import NOTHING, checked_ids, is_whole
-from hashzoo.search.manifest import NAME, File, Manifest
+from hashzoo.search.manifest import NAME, File, Manifest, read_manifest
 from hashzoo.search.scan import nearest_places, places_within
-from hashzoo.search.segments import remove_leftovers, write_deleted
-from hashzoo.search.snapshot import Snapshot, open_snapshot
-from hashzoo.search.writing import Batch, check_codes, due, merge, to_compact
+from hashzoo.search.segments import remove_leftovers
+from hashzoo.search.snapshot import open_snapshot
+from hashzoo.search.writing import Batch, check_codes, due, merge, to_compact, without
 from hashzoo.storage import atomic_write, canonical_json, sync_folder, write_error
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MODEL = "model"
+CELLS = 1 << 27  # of an answer
 K = 10  # hits of a query that asks for no number
 OWN = {NAME, MODEL, "segments", "deleted"}
 
@@ -45,7 +46,8 @@ class Collection:
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = Path(path).absolute()
+        self._lock = threading.Lock()
         self._snapshot = open_snapshot(self.path)
         self._model: Any = None
 
@@ -120,9 +122,10 @@ class Collection:
 
     def refresh(self) -> bool:
         """Go on with the present state; whether it is another than before."""
-        before = self._snapshot
-        self._snapshot = open_snapshot(self.path, before)
-        return self._snapshot is not before
+        with self._lock:  # so that a thread does not go back to a state before that of another
+            before = self._snapshot
+            self._snapshot = open_snapshot(self.path, before)
+            return self._snapshot is not before
 
     def verify(self) -> None:
         """Read every file of this state and compare it with its digest."""
@@ -135,9 +138,9 @@ class Collection:
                 raise HashzooError(
                     f"the collection in {self.path} has no model; give codes instead of texts and images"
                 )
+            self._snapshot.check_model()
             from hashzoo.encode import load_model
 
-            self._snapshot.check_model()
             self._model = load_model(self.path / MODEL)
         return self._model
 
@@ -158,28 +161,29 @@ class Collection:
         with self._writing():
             while group := due(self._snapshot.manifest):
                 self._become(merge(self._snapshot, group, self._snapshot.manifest.columns))
-            added, following = batch.written(self._snapshot)
-            self._become(following)
+            added, table, columns = batch.fitted(self._snapshot)
+            if columns and not self.columns and len(self):  # the first metadata: earlier rows get their NULLs
+                self._become(merge(self._snapshot, self._snapshot.manifest.segments, columns))
+            self._become(batch.written(self._snapshot, added, table, columns))
         return added
 
     def delete(self, ids: Any) -> None:
         """Take rows out, by their ids; if one of them is not in the collection, none is deleted."""
         numbers = checked_ids(ids)
-        with self._writing() as snapshot:
-            places = snapshot.find(numbers)
+        with self._writing():
+            places = self._snapshot.find(numbers)
             if len(unknown := numbers[places < 0]):
                 raise HashzooError(
                     f"id {unknown[0]} is not in the collection, so nothing was deleted; leave unknown ids out"
                 )
             if len(numbers):
-                self._become(_without(snapshot, np.sort(places)))
+                self._become(without(self._snapshot, np.sort(places)))
 
     def compact(self) -> None:
         """Merge segments and drop deleted rows. Killed in the middle, what was merged so far stays merged."""
-        with self._writing() as snapshot:
-            columns = snapshot.manifest.columns
-            for group in list(to_compact(snapshot.manifest)):
-                self._become(merge(self._snapshot, group, columns))
+        with self._writing():
+            for group in list(to_compact(self._snapshot.manifest)):
+                self._become(merge(self._snapshot, group, self._snapshot.manifest.columns))
             remove_leftovers(self.path, self._snapshot.manifest)
 
     def contains(self, ids: Any) -> np.ndarray:
@@ -264,11 +268,13 @@ class Collection:
         k = K if k is None and radius is None else k
         _check_numbers(k, radius, rerank)
         queries, values = self._queries(codes, text, image)
+        if k is not None and len(queries) * k > CELLS:
+            raise HashzooError(f"{len(queries):,} queries with {k:,} hits each are too many at a time; ask for fewer")
         selected = snapshot.selected(where)
         if k is None:
             assert radius is not None
             places, distances = places_within(snapshot, queries, radius, selected)
-            return _answer(snapshot, places, distances)
+            return answered(snapshot, places, distances)
         if rerank is not None and values is None and not snapshot.manifest.outputs:
             raise HashzooError("packed codes cannot re-rank packed codes; give real values, a text or an image")
         # No answer is longer than the collection, whatever k is.
@@ -280,8 +286,8 @@ class Collection:
         scores = None
         if rerank is not None:
             real = asymmetric.signs_of(queries) if values is None else values
-            places, distances, scores = _reranked(snapshot, real, places, distances)
-        return _answer(snapshot, places, distances, scores, k)
+            places, distances, scores = reranked(snapshot, real, places, distances)
+        return answered(snapshot, places, distances, scores, k)
 
     def _queries(self, codes: Any, text: Any, image: Any) -> tuple[Codes, np.ndarray | None]:
         """The codes of the queries, and their real values where they are known."""
@@ -304,83 +310,24 @@ class Collection:
         return packed, values
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Snapshot]:
+    def _writing(self) -> Iterator[None]:
         """Be the only writer for the block, at the present state."""
         try:
             with FileLock(self.path / ".lock"):
                 self.refresh()
                 remove_leftovers(self.path, self._snapshot.manifest)
-                yield self._snapshot
+                try:
+                    yield
+                except BaseException:  # a full disk, perhaps: what is half done makes room again
+                    with contextlib.suppress(HashzooError, OSError):
+                        remove_leftovers(self.path, read_manifest(self.path)[0])
+                    raise
         except OSError as error:
             raise write_error(self.path / NAME, error) from error
 
     def _become(self, following: Manifest) -> None:
         following.write(self.path)
         self.refresh()
-
-
-def _without(snapshot: Snapshot, places: np.ndarray) -> Manifest:
-    """The state without the rows at (n,) ascending places; files that list what is deleted are written."""
-    manifest, parts = snapshot.manifest, []
-    bounds = np.searchsorted(places, snapshot.starts)
-    for number, segment in enumerate(snapshot.segments):
-        gone = places[bounds[number] : bounds[number + 1]] - snapshot.starts[number]
-        part = segment.part
-        if len(gone) == part.live:
-            continue  # nothing is left of it
-        if len(gone):
-            rows = np.union1d(segment.deleted, gone)
-            part = dataclasses.replace(part, deleted=write_deleted(snapshot.folder, manifest.version + 1, part, rows))
-        parts.append(part)
-    return manifest.followed(segments=tuple(parts))
-
-
-def _reranked(
-    snapshot: Snapshot, queries: np.ndarray, places: np.ndarray, distances: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Candidates, (Q, n), by their asymmetric distance, and that; what is no hit stays last, with NaN."""
-    scores = np.full(places.shape, np.nan)
-    ids = np.full(places.shape, np.iinfo(np.int64).max)
-    hits = places != NOTHING
-    if hits.any():
-        bits = snapshot.manifest.bits
-        kept = "outputs" if snapshot.manifest.outputs else "codes"
-        filled = np.where(hits, places, places[hits][0])
-        stored = snapshot.taken(filled.ravel(), kept).reshape(*filled.shape, -1)
-        far = (
-            asymmetric.distances_to_outputs(queries, stored)
-            if snapshot.manifest.outputs
-            else asymmetric.distances_to_codes(queries, stored, bits)
-        )
-        scores = np.where(hits, far, np.nan)
-        ids[hits] = snapshot.taken(places[hits], "ids")
-    order = np.lexsort((ids, scores), axis=1)  # NaN comes last
-    taken = (np.take_along_axis(array, order, 1) for array in (places, distances, scores))
-    return next(taken), next(taken), next(taken)
-
-
-def _answer(
-    snapshot: Snapshot,
-    places: np.ndarray,
-    distances: np.ndarray,
-    scores: np.ndarray | None = None,
-    k: int | None = None,
-) -> Answer:
-    """What was found, as k columns."""
-    width = places.shape[1] if k is None else k
-    columns = min(width, places.shape[1])
-    shape = len(places), width
-    full = np.full(shape, NOTHING, dtype=np.int64)
-    full[:, :columns] = places[:, :columns]
-    far = np.full(shape, NOTHING, dtype=np.int32)
-    far[:, :columns] = distances[:, :columns]
-    if scores is not None:
-        kept, scores = scores, np.full(shape, np.nan)
-        scores[:, :columns] = kept[:, :columns]
-    ids = np.full(shape, NOTHING, dtype=np.int64)
-    if (full != NOTHING).any():
-        ids[full != NOTHING] = snapshot.taken(full[full != NOTHING], "ids")
-    return Answer(ids, far, scores, snapshot, full)
 
 
 def _check_numbers(k: int | None, radius: int | None, rerank: int | None) -> None:

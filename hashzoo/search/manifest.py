@@ -31,7 +31,7 @@ class File:
         try:
             right = File.of(folder / name) == self
         except OSError as error:
-            raise damaged(folder, f"{name} cannot be read: {error.strerror or error}") from error
+            raise unreadable(folder, error) from error
         if not right:
             raise damaged(folder, f"{name} does not match its digest")
 
@@ -144,6 +144,13 @@ def _part(stored: dict[str, Any]) -> Part:
     if deleted:
         deleted = Deleted(deleted["rows"], deleted["name"], File(**deleted["file"]))
     return Part(**stored, files=files, deleted=deleted)
+
+
+def unreadable(folder: Path, error: Exception) -> HashzooError:
+    """The sentence for a file of a collection that could not be read as it was written."""
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):  # the disk, or too many open files
+        return HashzooError(f"the collection in {folder} cannot be read ({error.strerror or error})", exit_code=1)
+    return damaged(folder, str(error))
 
 
 def damaged(folder: Path, reason: str) -> HashzooError:

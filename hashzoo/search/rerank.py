@@ -6,10 +6,10 @@ import numpy as np
 
 from hashzoo.codes import Codes
 
-VALUES = 1 << 22  # looked up or multiplied at a time
+VALUES = 1 << 22  # of candidates that callers should give at a time: some 100 MB are in memory meanwhile
 
 
-def distances_to_codes(queries: np.ndarray, candidates: np.ndarray, bits: int) -> np.ndarray:
+def distances_to_codes(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """bits / 2 (1 - cos(q, b)) of every query q to its candidates b in {-1, 1}^bits.
 
     Of a query in {-1, 1}^bits this is the Hamming distance. The order is that of the inner product, the asymmetric
@@ -23,19 +23,15 @@ def distances_to_codes(queries: np.ndarray, candidates: np.ndarray, bits: int) -
     Returns:
         (Q, n) float64 in 0..bits; bits / 2 for a query of zeros.
     """
-    count, width = candidates.shape[1:]
+    bits, width = queries.shape[1], candidates.shape[2]
     signs = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little") * 2.0 - 1
+    padded = np.zeros((len(queries), width * 8))
+    padded[:, :bits] = _unit(queries)
     found = np.zeros(candidates.shape[:2])
-    step = max(1, VALUES // (width * max(256, count)))
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        padded = np.zeros((len(queries[part]), width * 8))
-        padded[:, :bits] = _unit(queries[part])
-        # What each value of each byte adds to the inner product; sums over bytes come in one order for all.
-        added = padded.reshape(-1, width, 8) @ signs.T
-        rows = np.arange(len(padded))[:, None]
-        for byte in range(width):
-            found[part] += added[:, byte][rows, candidates[part, :, byte]]
+    for byte in range(width):
+        # What each value of this byte adds to the inner product. Bytes are added in one order for all.
+        added = padded[:, 8 * byte : 8 * byte + 8] @ signs.T
+        found += np.take_along_axis(added, candidates[:, :, byte].astype(np.intp), 1)
     return bits / 2 * (1 - found / np.sqrt(bits))
 
 
@@ -49,13 +45,8 @@ def distances_to_outputs(queries: np.ndarray, candidates: np.ndarray) -> np.ndar
     Returns:
         (Q, n) float64 in 0..bits; bits / 2 where one of the two is all zeros.
     """
-    bits = queries.shape[1]
-    found = np.empty(candidates.shape[:2])
-    step = max(1, VALUES // max(1, candidates.shape[1] * bits))
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        found[part] = (_unit(candidates[part]) * _unit(queries[part])[:, None]).sum(axis=2)
-    return bits / 2 * (1 - found)
+    found = (_unit(candidates) * _unit(queries)[:, None]).sum(axis=2)
+    return queries.shape[1] / 2 * (1 - found)
 
 
 def signs_of(codes: Codes) -> np.ndarray:

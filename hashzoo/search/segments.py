@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import math
 import mmap
 import os
 import shutil
@@ -54,7 +55,7 @@ class Content:
         self.folder, self.part, self.bits = folder, part, bits
         self._checked: set[str] = set()
         self._lock = threading.Lock()
-        self._codes = self._map(CODES, (part.rows, -(-bits // 8)), np.uint8)
+        self._codes = self._map(CODES)
         for name, file in part.files.items():
             if name != CODES and (folder / name).stat().st_size != file.bytes:
                 raise Damage(f"{folder.name}/{name} does not have {file.bytes} bytes")
@@ -69,13 +70,13 @@ class Content:
     def ids(self) -> np.ndarray:
         """(rows,) int64, ascending."""
         self.check(IDS)
-        return self._map(IDS, (self.part.rows,), np.int64)
+        return self._map(IDS)
 
     @functools.cached_property
     def outputs(self) -> np.ndarray:
         """(rows, bits) float16."""
         self.check(OUTPUTS)
-        return self._map(OUTPUTS, (self.part.rows, self.bits), np.float16)
+        return self._map(OUTPUTS)
 
     @functools.cached_property
     def metadata(self) -> tables.Stored:
@@ -91,8 +92,10 @@ class Content:
                     raise Damage(f"{self.folder.name}/{name} does not match its digest")
                 self._checked.add(name)
 
-    def _map(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def _map(self, name: str) -> np.ndarray:
         """An array of a .npy file as it lies on the disk, read-only."""
+        dtype, *row = row_of(name.removesuffix(".npy"), self.bits)
+        shape = (self.part.rows, *row)
         with open(self.folder / name, "rb") as file:
             if name == CODES:
                 share(file)
@@ -100,12 +103,17 @@ class Content:
                 raise Damage(f"{self.folder.name}/{name} does not have {self.part.files[name].bytes} bytes")
             # The map keeps a duplicate of the descriptor, and with it the lock.
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        header = io.BytesIO(mapped[:4096])
-        np.lib.format.read_magic(header)
-        if np.lib.format.read_array_header_1_0(header) != (shape, False, np.dtype(dtype).newbyteorder("<")):
-            raise Damage(f"{self.folder.name}/{name} is no array of {shape} {np.dtype(dtype)}")
-        array = np.frombuffer(mapped, np.dtype(dtype).newbyteorder("<"), offset=header.tell()).reshape(shape)
-        return array.astype(dtype, copy=False)
+        # The values are the end of the file. Its header says nothing that the manifest does not.
+        stored = np.dtype(dtype).newbyteorder("<")
+        start = len(mapped) - math.prod(shape) * stored.itemsize
+        if start not in range(64, 4096, 64):
+            raise Damage(f"{self.folder.name}/{name} is no array of {shape} {stored}")
+        return np.frombuffer(mapped, stored, offset=start).reshape(shape).astype(dtype, copy=False)
+
+
+def row_of(name: str, bits: int) -> tuple[Any, ...]:
+    """Type and shape of what one row has of the codes, ids or outputs."""
+    return {"codes": (np.uint8, -(-bits // 8)), "ids": (np.int64,), "outputs": (np.float16, bits)}[name]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ import numpy as np
 
 from hashzoo.search import tables
 from hashzoo.search.filters import Filter
-from hashzoo.search.manifest import Manifest, damaged, read_manifest
-from hashzoo.search.segments import METADATA, SEGMENTS, Content, Damage, Segment, open_segment
+from hashzoo.search.manifest import Manifest, read_manifest, unreadable
+from hashzoo.search.segments import METADATA, SEGMENTS, Content, Damage, Segment, open_segment, row_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,6 +30,7 @@ class Snapshot:
         content: the bytes of the manifest.
         segments: in the order of their first ids.
         starts: (S + 1,) int64, the place of the first row of each segment, and the number of all rows.
+        filter: computes conditions, for this state and others.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class Snapshot:
     content: bytes
     segments: tuple[Segment, ...]
     starts: np.ndarray
+    filter: Filter
 
     def __len__(self) -> int:
         return sum(segment.part.live for segment in self.segments)
@@ -47,19 +49,18 @@ class Snapshot:
         parts = self.manifest.segments
         return all(before.last_id < after.first_id for before, after in itertools.pairwise(parts))
 
-    @functools.cached_property
-    def filter(self) -> Filter:
-        files = [self.folder / SEGMENTS / segment.part.name / METADATA for segment in self.segments]
-        return Filter(files, self.manifest.columns)
-
     def selected(self, where: str | None) -> list[np.ndarray | None]:
         """For each segment (rows,) bool, which live rows satisfy a condition, or None for all rows."""
         if where is None:
             return [segment.live for segment in self.segments]
+        columns, files = self.manifest.columns, []
         with self.guarded():
-            for segment in self.segments if self.manifest.columns else ():
+            for segment in self.segments if columns else ():
                 segment.content.check(METADATA)
-        masks = self.filter.masks(where, [segment.part.rows for segment in self.segments])
+                files.append(segment.content.folder / METADATA)
+        if columns and not files:
+            return []
+        masks = self.filter.masks(where, columns, files, [segment.part.rows for segment in self.segments])
         return [
             mask if segment.live is None else mask & segment.live
             for mask, segment in zip(masks, self.segments, strict=True)
@@ -78,21 +79,19 @@ class Snapshot:
     def taken(self, places: np.ndarray, attribute: str) -> np.ndarray:
         """The ids, codes or outputs (an attribute of `Content`) at (n,) places."""
         numbers = self._segments_of(places)
-        array: np.ndarray | None = None
+        dtype, *shape = row_of(attribute, self.manifest.bits)
+        array = np.empty((len(places), *shape), dtype=dtype)
         with self.guarded():
             for number in np.unique(numbers):
                 stored = getattr(self.segments[number].content, attribute)
-                if array is None:
-                    array = np.empty((len(places), *stored.shape[1:]), dtype=stored.dtype)
                 array[numbers == number] = stored[places[numbers == number] - self.starts[number]]
-        assert array is not None, "there are no places"
         return array
 
     def metadata(self, places: np.ndarray) -> pyarrow.Table:
-        """The ids and the metadata at (n,) places, n > 0."""
+        """The ids and the metadata at (n,) places."""
         columns, numbers = self.manifest.columns, self._segments_of(places)
         ids = self.taken(places, "ids")
-        if not columns:
+        if not columns or not len(places):
             return tables.completed(None, columns, ids)
         found, order = [], []
         with self.guarded():
@@ -122,7 +121,7 @@ class Snapshot:
         try:
             yield
         except (Damage, OSError) as error:
-            raise damaged(self.folder, str(error)) from error
+            raise unreadable(self.folder, error) from error
 
     def _segments_of(self, places: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.starts, places, side="right") - 1
@@ -142,8 +141,9 @@ def open_snapshot(folder: Path, before: Snapshot | None = None) -> Snapshot:
         except (Damage, OSError, ValueError) as error:
             if read_manifest(folder)[1] != content:  # a writer came between, and its files may be gone
                 continue
-            raise damaged(folder, str(error)) from error
+            raise unreadable(folder, error) from error
         # The locks on the segments hold from here on; unless this is still the state, they may have come too late.
         if read_manifest(folder)[1] == content:
             starts = np.concatenate([[0], np.cumsum([part.rows for part in manifest.segments])]).astype(np.int64)
-            return Snapshot(folder, manifest, content, segments, starts)
+            condition = before.filter if before else Filter(folder / SEGMENTS)
+            return Snapshot(folder, manifest, content, segments, starts, condition)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ class Stored:
     """The Parquet file of a segment, of which single rows are read."""
 
     def __init__(self, path: Path):
-        pyarrow_module()
+        self._lock = threading.Lock()
         self._file = pyarrow_module("pyarrow.parquet").ParquetFile(path, memory_map=True)
         groups = self._file.metadata
         sizes = [groups.row_group(n).num_rows for n in range(groups.num_row_groups)]
@@ -46,7 +47,9 @@ class Stored:
         needed, place = np.unique(groups, return_inverse=True)
         sizes = np.diff(self._starts)[needed]
         begin = np.cumsum(sizes) - sizes  # of each of these groups in what is read
-        return self._file.read_row_groups(needed.tolist()).take(rows - self._starts[groups] + begin[place])
+        with self._lock:  # pyarrow does not promise that a file can be read by several threads
+            table = self._file.read_row_groups(needed.tolist())
+        return table.take(rows - self._starts[groups] + begin[place])
 
 
 def write(table: pyarrow.Table, file: IO[bytes]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,12 +14,16 @@ from hashzoo.errors import HashzooError
 from hashzoo.search import tables
 from hashzoo.search.base import checked_ids
 from hashzoo.search.manifest import Manifest, Part
-from hashzoo.search.segments import write_segment
+from hashzoo.search.segments import write_deleted, write_segment
 from hashzoo.search.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow
 
 FANOUT = 16  # so many segments of about one size are merged into one
 MERGED_ROWS = 1 << 22  # rows of a merged segment, fewer where they are long: they are in memory while it is written
 MERGED_BYTES = 1 << 28
+LAST_ID = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +60,27 @@ class Batch:
             tables.pyarrow_module()
         return cls(codes, numbers, values, metadata)
 
-    def written(self, snapshot: Snapshot) -> tuple[np.ndarray, Manifest]:
-        """Write the rows as a segment; their ids in the order in which they came, and the state with them."""
+    def fitted(self, snapshot: Snapshot) -> tuple[np.ndarray, pyarrow.Table | None, dict[str, str]]:
+        """Ids, metadata and columns as the rows get them in a collection of this state."""
         manifest, count = snapshot.manifest, len(self.codes)
         columns, table = manifest.columns, None
         if self.table is not None:
             table, columns = tables.prepared(self.table, columns)
-            if table.num_rows != count:
+            if table.num_rows != count and table.num_columns:
                 raise HashzooError(f"{count} codes came with {table.num_rows} rows of metadata; give one for each")
-        ids = np.arange(manifest.next_id, manifest.next_id + count) if self.ids is None else self.ids
-        if self.ids is not None and len(known := ids[snapshot.find(ids) >= 0]):
+        if self.ids is None:
+            if manifest.next_id + count > LAST_ID:
+                raise HashzooError("there are no ids after the largest that was given; give ids=")
+            return np.arange(manifest.next_id, manifest.next_id + count), table, columns
+        if len(known := self.ids[snapshot.find(self.ids) >= 0]):
             raise HashzooError(f"id {known[0]} is in the collection already; delete it first, or leave ids out")
+        return self.ids, table, columns
+
+    def written(
+        self, snapshot: Snapshot, ids: np.ndarray, table: pyarrow.Table | None, columns: dict[str, str]
+    ) -> Manifest:
+        """Write the rows, as they are fitted, as a segment; the state with them."""
+        manifest = snapshot.manifest
         order = np.argsort(ids, kind="stable")
         part = write_segment(
             snapshot.folder,
@@ -75,10 +90,8 @@ class Batch:
             None if self.outputs is None else self.outputs[order],
             tables.completed(table, columns, ids).take(order) if columns else None,
         )
-        following = manifest.followed(
-            next_id=max(manifest.next_id, int(ids.max()) + 1), columns=columns, segments=(*manifest.segments, part)
-        )
-        return ids, following
+        next_id = max(manifest.next_id, int(ids.max()) + 1)
+        return manifest.followed(next_id=next_id, columns=columns, segments=(*manifest.segments, part))
 
 
 def check_codes(codes: Any, bits: int) -> None:
@@ -140,9 +153,7 @@ def merge(snapshot: Snapshot, group: Sequence[Part], columns: dict[str, str]) ->
     Damaged files are an error and are not copied.
     """
     names = {part.name for part in group}
-    places, ids = _live_places(
-        snapshot, [s for s in range(len(snapshot.segments)) if snapshot.segments[s].part in group]
-    )
+    places, ids = _live_places(snapshot, [n for n, s in enumerate(snapshot.segments) if s.part.name in names])
     manifest, most = snapshot.manifest, merged_rows(snapshot.manifest)
     parts = []
     for begin in range(0, len(places), most):
@@ -160,6 +171,22 @@ def merge(snapshot: Snapshot, group: Sequence[Part], columns: dict[str, str]) ->
         )
     kept = [part for part in manifest.segments if part.name not in names]
     return manifest.followed(segments=(*kept, *parts), columns=columns)
+
+
+def without(snapshot: Snapshot, places: np.ndarray) -> Manifest:
+    """The state without the rows at (n,) ascending places; files that list what is deleted are written."""
+    manifest, parts = snapshot.manifest, []
+    bounds = np.searchsorted(places, snapshot.starts)
+    for number, segment in enumerate(snapshot.segments):
+        gone = places[bounds[number] : bounds[number + 1]] - snapshot.starts[number]
+        part = segment.part
+        if len(gone) == part.live:
+            continue  # nothing is left of it
+        if len(gone):
+            rows = np.union1d(segment.deleted, gone)
+            part = dataclasses.replace(part, deleted=write_deleted(snapshot.folder, manifest.version + 1, part, rows))
+        parts.append(part)
+    return manifest.followed(segments=tuple(parts))
 
 
 def _live_places(snapshot: Snapshot, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
