@@ -90,45 +90,61 @@ def blocks(
     """The values of each range of rows, in order.
 
     A range with an unreadable row is left out; the others are given all the same, and an error that names the
-    rows is raised at the end.
+    rows is raised at the end. The arguments are those of `readable`.
+    """
+    unreadable: list[str] = []
+    for rows, _, values, faults in readable(ranges, prepare, network, how, one_at_a_time, partly=False):
+        if values is not None:
+            yield rows, values.numpy()
+        _tell(list(faults.values()), len(unreadable))
+        unreadable += faults.values()
+        if len(unreadable) >= ENDURED:
+            break
+    if unreadable:
+        more = f", and {len(unreadable) - 1:,} more rows like it" if len(unreadable) > 1 else ""
+        raise HashzooError(
+            f"{unreadable[0]}{more}; what is computed is kept, so that the same command goes on from there", exit_code=1
+        )
+
+
+def readable(
+    ranges: Sequence[range],
+    prepare: Callable[[int], Tensor],
+    network: Callable[[Tensor], Tensor],
+    how: Extraction,
+    one_at_a_time: bool = False,
+    partly: bool = True,
+) -> Generator[tuple[range, list[int], Tensor | None, dict[int, str]], None, None]:
+    """For each range of rows, in order: the range, the rows that can be read, their values, and why others cannot.
 
     Args:
         ranges: at most `how.rows` rows each.
         prepare: a row number to a tensor; a HashzooError or an OSError says that the row cannot be read.
         network: a batch of prepared rows to what is wanted, on the CPU.
         one_at_a_time: whether `prepare` may not be called by two threads at once.
+        partly: whether a range with an unreadable row has values all the same. Without readable rows there are none.
     """
-    unreadable: list[str] = []
     on_gpu = how.device.type != "cpu"
     turn = threading.Lock() if one_at_a_time else contextlib.nullcontext()
 
-    def work(rows: range) -> Tensor | list[str]:
-        prepared, faults = [], []
+    def work(rows: range) -> tuple[list[int], Tensor | None, dict[int, str]]:
+        prepared: dict[int, Tensor] = {}
+        faults: dict[int, str] = {}
         for row in rows:
             try:
                 with turn:
-                    prepared.append(prepare(row))
+                    prepared[row] = prepare(row)
             except (HashzooError, OSError) as error:
-                faults.append(str(error))
-        if faults:
-            return faults
-        batch = torch.stack(prepared)
-        return batch if on_gpu else network(batch)
+                faults[row] = str(error)
+        if not prepared or (faults and not partly):
+            return [], None, faults
+        batch = torch.stack(list(prepared.values()))
+        return list(prepared), batch if on_gpu else network(batch), faults
 
-    for rows, found in _in_order(work, ranges, how.workers or available_threads()):
-        if isinstance(found, list):
-            _tell(found, len(unreadable))
-            unreadable += found
-            if len(unreadable) >= ENDURED:
-                break
-        else:
-            values = _on_gpu(network, found, split=how.batch is None) if on_gpu else found
-            yield rows, values.numpy()
-    if unreadable:
-        more = f", and {len(unreadable) - 1:,} more rows like it" if len(unreadable) > 1 else ""
-        raise HashzooError(
-            f"{unreadable[0]}{more}; what is computed is kept, so that the same command goes on from there", exit_code=1
-        )
+    for rows, (kept, values, faults) in _in_order(work, ranges, how.workers or available_threads()):
+        if on_gpu and values is not None:
+            values = _on_gpu(network, values, split=how.batch is None)
+        yield rows, kept, values, faults
 
 
 def _in_order(work: Callable[[range], Any], ranges: Sequence[range], workers: int) -> Iterator[tuple[range, Any]]:

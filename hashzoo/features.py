@@ -87,6 +87,14 @@ class Encoded:
         return features(self.encoder, prepared, self.widths, self.how).float() if self.frozen else prepared
 
 
+def widths_of(described: Described, outputs: Sequence[str]) -> dict[str, int]:
+    """Widths of the named outputs that a head gets: "pooled", and what it asks for if the encoder has all of that."""
+    widths = {"pooled": described.dim}
+    if outputs and all(name in described.outputs for name in outputs):
+        widths |= {name: described.outputs[name] for name in outputs}
+    return widths
+
+
 def encode_modality(
     dataset: Dataset,
     described: Described,
@@ -117,9 +125,7 @@ def encode_modality(
         found = encoder.open(dataset)
         return Encoded(found, {"pooled": described.dim}, described, True, how, lambda: found)
     item = dataset.image if role == "image" else dataset.text
-    widths = {"pooled": described.dim}
-    if outputs and all(name in described.outputs for name in outputs):
-        widths |= {name: described.outputs[name] for name in outputs}
+    widths = widths_of(described, outputs)
 
     def array(preimage: dict[str, Any], what: str, network: Callable[[Encoder, Tensor], Tensor]) -> np.ndarray:
         def make(ranges: Sequence[range]) -> Generator[tuple[range, np.ndarray], None, None]:

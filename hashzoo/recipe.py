@@ -106,6 +106,10 @@ class Recipe:
             return asked
         return 1 if all(value.value for value in self.frozen.values()) else available_threads()
 
+    def outputs(self, role: str) -> tuple[str, ...]:
+        """Named outputs of the encoder of a role that the method asks for."""
+        return self.method.image_outputs if role == "image" else self.method.text_outputs
+
     def encoder(self, role: str) -> Any:
         """The encoder of a role, constructed; what follows the colon of its name is the first argument.
 

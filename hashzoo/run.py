@@ -27,6 +27,7 @@ import torch
 from hashzoo import zoo
 from hashzoo.codes import Codes, health, save_codes
 from hashzoo.errors import one_line
+from hashzoo.features import widths_of
 from hashzoo.fitting import (
     encode_rows,
     encoding_cost,
@@ -146,7 +147,11 @@ def train_cell(
             (folder / leftover).unlink(missing_ok=True)
         except OSError as error:
             raise write_error(folder / leftover, error) from error
-    about = {"key": key, "request": request, "plugin": result["plugin"], "dataset_settings": dataset_settings or {}}
+    about = {
+        **{"key": key, "request": request, "plugin": result["plugin"], "dataset_settings": dataset_settings or {}},
+        "classes": list(bench.dataset.classes),  # these two are what a model is built from again
+        "widths": {role: widths_of(bench.described(recipe, role), recipe.outputs(role)) for role in ROLES},
+    }
     write_json(folder / "run.json", description | about)
     try:
         for role in ROLES:

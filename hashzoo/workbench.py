@@ -77,16 +77,13 @@ class Workbench:
     def _built(self, recipe: Recipe, role: str) -> Described:
         """The encoder of a role, built, fitted and described."""
         how = self.extraction(recipe, role)
-        _, trained = recipe.trained(role)
         encoder = recipe.encoder(role)
         try:
             if isinstance(encoder, Lookup):
                 encoder.open(self.dataset)
             else:
                 encoder.fit(self.training.train.items(self.dataset, role))
-            card = {"name": recipe.encoders[role], **encoder.card(), **how.card()}
-            if trained:
-                card |= {"weights": state_digest(encoder), "trained": trained}
+            card = full_card(encoder, recipe, role, how)
             canonical_json(card)
         except HashzooError:
             raise
@@ -120,7 +117,7 @@ class Workbench:
 
     def encoded(self, recipe: Recipe, role: str) -> Encoded:
         """All rows of one modality as this recipe's tower takes them."""
-        outputs = recipe.method.image_outputs if role == "image" else recipe.method.text_outputs
+        outputs = recipe.outputs(role)
         frozen = recipe.frozen[role].value
         how = self.extraction(recipe, role)
         key = digest([recipe.encoders[role], role, _section(recipe, role), list(outputs), frozen, how.card()])
@@ -140,6 +137,13 @@ class Workbench:
         if key not in self._texts:
             self._texts[key] = encoded.tower_inputs(strings)
         return self._texts[key]
+
+
+def full_card(encoder: Encoder, recipe: Recipe, role: str, how: Extraction) -> dict[str, Any]:
+    """The card of an encoder, its name, how its features are computed, and what `hashzoo pretrain` trained it on."""
+    card = {"name": recipe.encoders[role], **encoder.card(), **how.card()}
+    _, trained = recipe.trained(role)
+    return card | ({"weights": state_digest(encoder), "trained": trained} if trained else {})
 
 
 def plugin_card(plugin: zoo.Plugin) -> dict[str, str]:

@@ -82,7 +82,9 @@ def test_a_finished_run_holds_all_that_it_promises(bench):
     assert (kept["device"], kept["threads"], kept["bits"], kept["seed"]) == ("cpu", 1, 8, 0)
     assert kept["versions"]["torch"] == metadata.version("torch")
     assert kept["plugin"] == result["plugin"]
-    added = ("key", "request", "plugin", "dataset_settings")  # beside what the key is made of
+    assert kept["classes"] == list(bench.dataset.classes)
+    assert kept["widths"] == {"image": {"pooled": 48}, "text": {"pooled": 64}}
+    added = ("key", "request", "plugin", "dataset_settings", "classes", "widths")  # beside what the key is made of
     assert kept["key"] == result["key"] == key_of({k: v for k, v in kept.items() if k not in added})
 
     assert result["settings"] == {"trainer.lr": 0.01}

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from hashzoo.cli import bench, datasets, doctor, evaluation, features, plugins, pretrain, report
+from hashzoo.cli import bench, datasets, doctor, encode, evaluation, features, plugins, pretrain, report, search, serve
 from hashzoo.errors import HashzooError
 
 INTERRUPTED = 130  # the exit code of a program that SIGINT ended
@@ -23,6 +23,9 @@ app.command("train")(bench.train)
 app.command("pretrain")(pretrain.pretrain)
 app.command("eval")(evaluation.evaluate)
 app.command("report")(report.report)
+app.command("encode")(encode.encode)
+app.command("search")(search.search)
+app.command("serve")(serve.serve)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(features.app, name="features")

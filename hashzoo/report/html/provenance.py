@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hashzoo.report.html.reopen import Opened, opened_as
+from hashzoo.reopening import Opened, opened_as
 from hashzoo.report.table import label_of
 from hashzoo.storage import canonical_json, read_json
 

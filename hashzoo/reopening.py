@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from hashzoo.data import Dataset
 from hashzoo.data.folds import InFold
+from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
 from hashzoo.plan import OPENED
@@ -59,6 +60,9 @@ def reopen(folder: Path, track: Track) -> Dataset:
     dataset = open_dataset(opened.name, parse_assignments(opened.settings, [], ["dataset"]))
     if opened.fold:
         dataset = InFold(dataset, *opened.fold)
+    if track.stream:
+        asked = {field.name: track.stream[field.name] for field in fields(Stream)}
+        dataset, _ = Stream(**asked).arrange(dataset)
     digests = {"content": dataset.fingerprint(), "splits": dataset.splits.digest()}
     for what, wanted in (("content", track.fingerprint), ("splits", track.splits)):
         if digests[what] != wanted:
