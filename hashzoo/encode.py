@@ -125,6 +125,11 @@ class Model:
 
     def encoder(self, role: str) -> Encoder:
         """The encoder of a modality as the towers know it, in evaluation mode."""
+        if not self.encodes(role):
+            raise HashzooError(
+                f"the model looks up the features of {role}s ({self.recipe.encoders[role]}), so that new ones cannot be "
+                f"encoded; train with an encoder that computes them, such as --encoders lite"
+            )
         with self._building:
             if role not in self._encoders:
                 if self.recipe.frozen[role].value:
@@ -132,6 +137,12 @@ class Model:
                 else:
                     self._load_towers()
             return self._encoders[role]
+
+    def share_encoder(self, role: str, other: Model) -> None:
+        """Take the encoder of another model, whose card is the same, instead of building one."""
+        encoder = other.encoder(role)
+        with self._building:
+            self._encoders[role] = encoder
 
     def tower(self, role: str) -> nn.Module:
         """The tower of a modality, from features to (B, bits), in evaluation mode."""

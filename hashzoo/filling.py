@@ -75,12 +75,8 @@ def fill(
         HashzooError: the collection is of another model or another source, or cannot be written.
     """
     roles = [role for role in ROLES if np.any(items.roles == role)]
-    for role in roles:
-        if items.dataset is None and not model.encodes(role):
-            raise HashzooError(
-                f"the model looks up the features of {role}s ({model.recipe.encoders[role]}), so that new ones cannot "
-                f"be encoded; train with an encoder that computes them, such as --encoders lite"
-            )
+    for role in roles if items.dataset is None else ():
+        model.encoder(role)  # a model without one is told before anything is made
     try:
         path.mkdir(parents=True, exist_ok=True)
         with FileLock(path / ".encode.lock", blocking=False):
@@ -151,7 +147,6 @@ def _from_items(
 ) -> Generator[Encoded, None, None]:
     """Outputs of items that are read, prepared and encoded here; towers work in this thread, encoders in others."""
     how = replace(model.extraction(role), batch=batch, workers=workers)
-    model.encoder(role)  # built by one thread, before others wait for it
     ranges = [range(start, min(start + how.rows, len(rows))) for start in range(0, len(rows), how.rows)]
 
     def prepare(place: int) -> torch.Tensor:

@@ -44,15 +44,17 @@ class Page:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, media: str = "screen") -> None:
-        """Show a file, and wait until it is there."""
+    def open(
+        self, place: Path | str, width: int = 1280, height: int = 900, dark: bool = False, media: str = "screen"
+    ) -> None:
+        """Show a file or an address, and wait until it is there."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         while not self.told("Page.loadEventFired"):
             self.events.append(self._receive())
 
@@ -65,6 +67,14 @@ class Page:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait(self, expression: str) -> Any:
+        """Its value, as soon as that is neither false, 0 nor empty."""
+        end = time.monotonic() + PATIENCE
+        while not (value := self.run(expression)):
+            assert time.monotonic() < end, f"{expression} is {value!r} after {PATIENCE:.0f} s"
+            time.sleep(0.02)
+        return value
 
     def picture(self, path: Path, whole: bool = False) -> None:
         """A PNG of what is seen, or of the whole page."""

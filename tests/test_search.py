@@ -410,9 +410,11 @@ def test_the_names_of_the_built_in_indexes_are_their_kinds():
     assert "exact" in found.plugins[0].names("index")
 
 
-def test_the_example_of_the_page_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    test = doctest.DocTestParser().get_doctest(example, {}, PAGE.name, str(PAGE), 0)
-    told = []
-    assert doctest.DocTestRunner(verbose=False).run(test, out=told.append).failed == 0, "".join(told)
-    assert len(test.examples) > 5
+def test_the_examples_of_the_page_run():
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        test = doctest.DocTestParser().get_doctest(example, {}, PAGE.name, str(PAGE), 0)
+        told = []
+        assert doctest.DocTestRunner(verbose=False).run(test, out=told.append).failed == 0, "".join(told)
+        assert len(test.examples) > 5

@@ -8,7 +8,20 @@ from typing import Any, NoReturn
 
 import typer
 
-from hashzoo.cli import bench, datasets, doctor, encode, evaluation, export, features, plugins, pretrain, report
+from hashzoo.cli import (
+    bench,
+    datasets,
+    doctor,
+    encode,
+    evaluation,
+    export,
+    features,
+    plugins,
+    pretrain,
+    report,
+    search,
+    serve,
+)
 from hashzoo.errors import HashzooError
 
 INTERRUPTED = 130  # the exit code of a program that SIGINT ended
@@ -24,6 +37,8 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("eval")(evaluation.evaluate)
 app.command("report")(report.report)
 app.command("encode")(encode.encode)
+app.command("search")(search.search)
+app.command("serve")(serve.serve)
 app.command("export")(export.export)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(datasets.app, name="datasets")

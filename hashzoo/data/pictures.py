@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import warnings
+from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -34,24 +36,38 @@ def open_picture(path: Path) -> Image.Image:
         HashzooError: it is missing, no picture, cut off, or larger than `MAX_PIXELS`.
     """
     try:
+        with open(path, "rb") as file:
+            return read_picture(file, str(path))
+    except FileNotFoundError:
+        raise HashzooError(f"{path} does not exist; put it there, or prepare the data set again") from None
+    except OSError as error:
+        raise HashzooError(_unreadable(str(path), error.strerror or error), exit_code=1) from error
+
+
+def read_picture(
+    file: IO[bytes], name: str, allowed: Collection[str] = FORMATS, most: int = MAX_PIXELS
+) -> Image.Image:
+    """`open_picture` of an open file, called `name` in messages.
+
+    Args:
+        allowed: formats, as Pillow calls them.
+        most: pixels that it may have; nothing of a larger one is decoded.
+    """
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=formats()) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise HashzooError(_too_large(path, f"{picture.width} x {picture.height}"), exit_code=1)
+            with Image.open(file, formats=[known for known in formats() if known in allowed]) as picture:
+                if picture.width * picture.height > most:
+                    raise HashzooError(_too_large(name, f"{picture.width} x {picture.height}"), exit_code=1)
                 picture.load()
                 return to_rgb(ImageOps.exif_transpose(picture))
     except HashzooError:
         raise
-    except FileNotFoundError:
-        raise HashzooError(f"{path} does not exist; put it there, or prepare the data set again") from None
     except Image.DecompressionBombError as error:  # Pillow's own limit lies a little above ours
-        raise HashzooError(_too_large(path, f"more than {MAX_PIXELS:,}"), exit_code=1) from error
+        raise HashzooError(_too_large(name, f"more than {most:,}"), exit_code=1) from error
     except Exception as error:  # decoders raise whatever their libraries do; the file is at fault
         reason = "no format that hashzoo reads" if isinstance(error, UnidentifiedImageError) else error
-        raise HashzooError(
-            f"{path} is no readable picture ({reason}); mend it or leave its row out", exit_code=1
-        ) from error
+        raise HashzooError(_unreadable(name, reason), exit_code=1) from error
 
 
 def why_unreadable(content: bytes) -> str:
@@ -93,5 +109,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _too_large(path: Path, pixels: str) -> str:
-    return f"{path} claims {pixels} pixels; leave it out or shrink it"
+def _too_large(name: str, pixels: str) -> str:
+    return f"{name} claims {pixels} pixels; leave it out or shrink it"
+
+
+def _unreadable(name: str, reason: object) -> str:
+    return f"{name} is no readable picture ({reason}); mend it or leave its row out"

@@ -202,11 +202,26 @@ class Collection:
 
     def metadata(self, ids: Any) -> pandas.DataFrame:
         """`id` and the columns of metadata of n ids, one row each, in their order."""
+        return frame(*self._found(ids))
+
+    def table(self, ids: Any) -> pyarrow.Table:
+        """What `metadata` gives, as Arrow has it: whole numbers stay so where others are missing."""
+        snapshot, places = self._found(ids)
+        return snapshot.metadata(places)
+
+    def codes(self, ids: Any) -> Codes:
+        """The codes of n ids, in their order."""
+        snapshot, places = self._found(ids)
+        width = -(-self.bits // 8)
+        return Codes(snapshot.taken(places, "codes") if len(places) else np.empty((0, width), np.uint8), self.bits)
+
+    def _found(self, ids: Any) -> tuple[Snapshot, np.ndarray]:
+        """The present state, and the (n,) places of ids in it; an id that is not there is an error."""
         numbers, snapshot = checked_ids(ids), self._snapshot
         places = snapshot.find(numbers)
         if len(unknown := numbers[places < 0]):
             raise HashzooError(f"id {unknown[0]} is not in the collection; leave unknown ids out")
-        return frame(snapshot, places)
+        return snapshot, places
 
     def blocks(self, rows: int = 1 << 16) -> Iterator[tuple[np.ndarray, Codes, pyarrow.Table | None]]:
         """All rows, at most so many at a time: (n,) int64 ids, codes, and a table of `id` and metadata if there is any.

@@ -1,0 +1,276 @@
+"""From a run to codes of new items: models loaded again, sources of items, collections filled and gone on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import SMALL
+from PIL import Image
+
+from hashzoo import filling, items
+from hashzoo.benchmark import bench
+from hashzoo.codes import load_codes
+from hashzoo.encode import MODEL, load_model
+from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset
+from hashzoo.search import Collection
+from hashzoo.settings import parse_assignments
+from hashzoo.storage import read_json, write_json
+
+
+def a_run(method: str = "toy", *settings: str) -> Path:
+    made = bench([method], [16], dataset="scenes", encoders="tiny+bow", settings=[*SMALL, *settings], threads=1)
+    (result,) = (result for result in made["results"] if result["method"] == method)
+    assert result["status"] == "ok", result
+    return Path(result["run"])
+
+
+@pytest.fixture
+def run(tiny) -> Path:
+    return a_run()
+
+
+def data():
+    return open_dataset("scenes", parse_assignments(SMALL, []))
+
+
+def folder_of_pictures(folder: Path, count: int = 5) -> Path:
+    for number in range(count):
+        path = folder / ("below" if number % 2 else "") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data().image(number).save(path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("toy", ("text.size=32", "image.gain=0.5", "image.stored=float16")),
+        ("toy", ("image.frozen=false", "text.frozen=false", "trainer.encoder_lr=0.1")),
+        ("fragile", ()),
+    ],
+)
+def test_a_run_and_its_copy_give_the_codes_that_the_run_gave(tiny, tmp_path, method, settings):
+    folder = a_run(method, *settings)
+    codes, dataset = load_codes(folder / "codes.npz"), data()
+    rows = dataset.splits.query
+    filling.fill(tmp_path / "codes", load_model(folder), items.lines_of(written(tmp_path / "t.txt", "a\nb\n")))
+    for place in (folder, tmp_path / "codes", tmp_path / "codes" / MODEL):
+        model = load_model(place)
+        assert model.copied == (place != folder)
+        model.check()
+        texts, text_values = model.encode_texts([dataset.text(row) for row in rows])
+        images, image_values = model.encode_images([dataset.image(row) for row in rows])
+        np.testing.assert_array_equal(texts.data, codes["text_query"].data)
+        np.testing.assert_array_equal(images.data, codes["image_query"].data)
+        for values, made in ((text_values, texts), (image_values, images)):
+            assert (values.dtype, values.shape) == (np.float32, (len(rows), 16))
+            np.testing.assert_array_equal(values > 0, made.unpack())
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_copy_needs_neither_run_nor_data_set(run, tmp_path, monkeypatch):
+    model = load_model(run)
+    texts = ["a red circle", "nothing that the vocabulary has"]
+    before = model.encode_texts(texts)[0].data
+    filling.fill(tmp_path / "codes", model, items.lines_of(written(tmp_path / "t.txt", "a red circle\n")))
+    run.parent.parent.rename(tmp_path / "elsewhere")
+    monkeypatch.setenv("HASHZOO_CACHE", str(tmp_path / "another cache"))
+    collection = Collection(tmp_path / "codes")
+    np.testing.assert_array_equal(collection.model().encode_texts(texts)[0].data, before)
+    answer = collection.query(text="a red circle", k=1)
+    assert (answer.ids.tolist(), answer.distances.tolist()) == ([[1]], [[0]])
+
+
+def test_pictures_of_a_folder_are_found_again_by_their_path(run, tmp_path, capsys):
+    folder = folder_of_pictures(tmp_path / "pictures")
+    (folder / ".hidden.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "broken.jpg").write_bytes(b"no picture either")
+    model = load_model(run)
+    filled = filling.fill(tmp_path / "codes", model, items.pictures_in(folder))
+    assert (filled.there, filled.added, list(filled.left_out)) == (0, 5, ["broken.jpg"])
+    assert capsys.readouterr().err.count("broken.jpg is left out: ") == 1
+    table = filled.collection.metadata(filled.collection.ids())
+    assert sorted(table["path"]) == ["0.png", "2.png", "4.png", "below/1.png", "below/3.png"]
+    shown = items.Shown(filled.collection.about["source"])
+    for number, path in zip(table["id"], table["path"], strict=True):
+        answer = filled.collection.query(image=folder / path, k=1)
+        assert (answer.ids.item(), answer.distances.item()) == (number, 0)
+        assert shown.picture(number, {"path": path}).tobytes() == Image.open(folder / path).tobytes()
+    with pytest.raises(HashzooError, match="outside of its folder"):
+        shown.picture(0, {"path": "../pictures/0.png"})
+
+    # The same command adds what is new, and nothing twice.
+    data().image(7).save(folder / "1-new.png")
+    (folder / "broken.jpg").unlink()
+    again = filling.fill(tmp_path / "codes", model, items.pictures_in(folder))
+    assert (again.there, again.added, again.left_out) == (5, 1, {})
+    assert sorted(again.collection.metadata(again.collection.ids())["path"]) == sorted([*table["path"], "1-new.png"])
+
+
+def test_what_was_encoded_before_a_failure_is_kept_and_not_encoded_again(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(filling, "SHARD", 4)
+    source = written(tmp_path / "t.txt", "\n".join(f"text number {n}" for n in range(50)))
+    model = load_model(run)
+    whole = filling.fill(tmp_path / "whole", model, items.lines_of(source), outputs=True, workers=1).collection
+    filling.fill(tmp_path / "codes", model, items.lines_of(source), outputs=True)
+    Collection(tmp_path / "codes").delete(np.arange(1, 51))
+    outputs = model.outputs
+    for error in (RuntimeError("the power is gone"), KeyboardInterrupt()):
+        calls = iter(range(3))
+
+        def failing(role, rows, calls=calls, error=error):
+            if next(calls) == 2:
+                raise error
+            return outputs(role, rows)
+
+        monkeypatch.setattr(model, "outputs", failing)
+        before = len(Collection(tmp_path / "codes"))
+        with pytest.raises(type(error)):
+            filling.fill(tmp_path / "codes", model, items.lines_of(source), outputs=True, batch=5)
+        assert len(Collection(tmp_path / "codes")) == before + 10
+    monkeypatch.undo()
+    before = len(Collection(tmp_path / "codes"))
+    filled = filling.fill(tmp_path / "codes", model, items.lines_of(source), outputs=True)
+    assert (filled.there, filled.added) == (before, 50 - before)
+    query = model.encode_texts(["text number 3"])[0]
+    ours, theirs = (collection.query(query, k=50) for collection in (filled.collection, whole))
+    np.testing.assert_array_equal(ours.ids, theirs.ids)
+    np.testing.assert_array_equal(ours.distances, theirs.distances)
+
+
+def test_rows_of_a_table(run, tmp_path):
+    folder_of_pictures(tmp_path, 2)
+    rows = "id,image,text,year,tag\n7,0.png,a thing,1999,x\n9,,only words,2001,\n3,below/1.png,,2005,y\n4,,,2006,z\n"
+    made = items.rows_of_table(written(tmp_path / "rows.csv", rows))
+    assert made.roles.tolist() == ["image", "text", "image", ""]
+    filled = filling.fill(tmp_path / "codes", load_model(run), made)
+    assert (filled.added, filled.left_out) == (3, {"id 4": "there is neither a picture nor a text"})
+    collection = filled.collection
+    assert collection.columns == {"image": "VARCHAR", "text": "VARCHAR", "year": "BIGINT", "tag": "VARCHAR"}
+    assert collection.query(text="only words", k=1).ids.item() == 9
+    assert collection.query(image=tmp_path / "0.png", k=1, where="year < 2000").ids.item() == 7
+    assert items.rows_of_table(tmp_path / "rows.csv", "text").roles.tolist() == ["text", "text", "", ""]
+
+    # Without ids the row numbers are ids, which holds as long as the table is what it was.
+    plain = written(tmp_path / "plain.tsv", "text\tn\none\t1\ntwo\t2\n")
+    assert filling.fill(tmp_path / "plain", load_model(run), items.rows_of_table(plain)).added == 2
+    written(plain, "text\tn\nzero\t0\none\t1\ntwo\t2\n")
+    with pytest.raises(HashzooError, match="something else than plain.tsv as it is now"):
+        filling.fill(tmp_path / "plain", load_model(run), items.rows_of_table(plain))
+
+    # Ids that are texts tell rows apart wherever they stand.
+    keyed = written(tmp_path / "keyed.jsonl", '{"id": "a", "text": "one"}\n')
+    filling.fill(tmp_path / "keyed", load_model(run), items.rows_of_table(keyed))
+    written(keyed, '{"id": "b", "text": "two"}\n{"id": "a", "text": "one"}\n')
+    again = filling.fill(tmp_path / "keyed", load_model(run), items.rows_of_table(keyed))
+    assert (again.there, again.added) == (1, 1)
+    assert again.collection.metadata([0, 1])["key"].tolist() == ["a", "b"]
+
+
+def test_rows_of_the_data_set_come_from_its_features(run, tmp_path, monkeypatch):
+    dataset, codes = data(), load_codes(run / "codes.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr("hashzoo.encode.Model.prepare", None)  # nothing is read that has been computed
+        patch.setattr("hashzoo.encode.Model.files", lambda model: {})
+        for of in ("image", "text"):
+            made = items.rows_of_dataset(run, of)
+            collection = filling.fill(tmp_path / of, load_model(run), made).collection
+            rows = np.sort(dataset.splits.database)
+            np.testing.assert_array_equal(collection.ids(), rows)
+            stored = np.concatenate([block.data for _, block, _ in collection.blocks()])
+            order = np.argsort(dataset.splits.database)
+            np.testing.assert_array_equal(stored, codes[f"{of}_database"].data[order])
+    table = collection.metadata(rows[:3])
+    assert table["text"].tolist() == [dataset.text(row) for row in rows[:3]]
+    assert [list(labels) for labels in table["labels"]] == [
+        [name for name, on in zip(dataset.classes, dataset.labels[row], strict=True) if on] for row in rows[:3]
+    ]
+    shown = items.Shown(collection.about["source"])
+    assert shown.picture(int(rows[0]), {}) == dataset.image(rows[0])
+
+
+def test_the_command_line(run, tmp_path, command, sentence):
+    folder = folder_of_pictures(tmp_path / "pictures", 3)
+    outcome = command("encode", run, "--images", folder, "--out", "codes")
+    assert (outcome.code, outcome.out) == (0, "codes: 3 codes by toy, tiny+bow, 16 bits\n"), outcome.err
+    (folder / "x.png").write_bytes(b"")
+    outcome = command("encode", run, "--images", folder, "--out", "codes", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, found["codes"], found["there"], found["added"]) == (1, 3, 3, 0)
+    assert list(found["left_out"]) == ["x.png"]
+    outcome = command("encode", run, "--out", "own", "--of", "text")
+    assert (outcome.code, outcome.out) == (0, f"own: {len(data().splits.database)} codes by toy, tiny+bow, 16 bits\n")
+    texts = written(tmp_path / "t.txt", "a\n")
+    for arguments, said in (
+        (("--images", folder, "--texts", texts), "--images and --texts exclude each other"),
+        (("--texts", texts, "--of", "text"), "--of is for rows that have both"),
+        (("--of", "sound"), "--of is image or text"),
+        (("--split", "test"), "--split is database, query, train or all"),
+        (("--texts", texts, "--split", "all"), "--split is for rows of the data set"),
+        (("--images", tmp_path / "nowhere"), "nowhere is no folder"),
+        (("--table", texts), "t.txt is no .csv"),
+        (("--texts", written(tmp_path / "blank.txt", " \n")), "blank.txt holds no text"),
+        (("--texts", texts), "codes holds codes of something else than t.txt"),
+        (("--images", folder, "--outputs"), "codes was begun without --outputs"),
+        (("--images", folder, "--device", "tpu"), "the device is auto"),
+    ):
+        assert said in sentence("encode", run, "--out", "codes", *arguments), arguments
+    assert "is a collection; name what to encode" in sentence("encode", "codes", "--out", "more")
+    assert "neither a run nor a collection" in sentence("encode", tmp_path, "--out", "more")
+    other = a_run("random")
+    assert "codes holds codes of another model (toy, tiny+bow, 16 bits)" in sentence(
+        "encode", other, "--images", folder, "--out", "codes"
+    )
+    assert command("encode", "codes", "--texts", texts, "--out", "more").code == 0
+
+
+def test_a_model_that_is_not_what_it_was_is_refused(run, tmp_path, monkeypatch):
+    filling.fill(tmp_path / "codes", load_model(run), items.lines_of(written(tmp_path / "t.txt", "a\n")))
+    about = read_json(run / "run.json")
+    gain = {**about["settings"], "image.gain": {"value": 2.0, "origin": "user"}}
+    write_json(run / "run.json", {**about, "settings": gain})
+    with pytest.raises(HashzooError, match=r"encoder 'tiny' is not what it was .*\(gain\)"):
+        load_model(run).encode_images([data().image(0)])
+    write_json(run / "run.json", {**about, "bits": 8})
+    with pytest.raises(HashzooError, match="its parameters do not fit .* hashzoo-tiny"):
+        load_model(run).encode_texts(["a"])
+    write_json(run / "run.json", {name: value for name, value in about.items() if name != "widths"})
+    with pytest.raises(HashzooError, match="of an older hashzoo"):
+        load_model(run)
+    write_json(run / "run.json", {**about, "method": "gone"})
+    with pytest.raises(HashzooError, match="no method is called 'gone'.*made with hashzoo .*hashzoo-tiny"):
+        load_model(run)
+    (run / "model.safetensors").unlink()
+    with pytest.raises(HashzooError, match="was not finished"):
+        load_model(run)
+
+    # A collection is still sound; it tells when its model gives something else.
+    model = load_model(tmp_path / "codes")
+    model.check()
+    monkeypatch.setattr(type(model.encoder("image")), "forward", lambda encoder, x: x.flatten(1).float() / 254.0 * 0.5)
+    with pytest.raises(HashzooError, match="gives other image codes here"):
+        load_model(tmp_path / "codes").check()
+
+
+def test_features_that_are_looked_up_encode_nothing_new(tiny, tmp_path):
+    dataset = data()
+    features = np.random.default_rng(0).normal(size=(len(dataset), 8)).astype(np.float32)
+    dataset.features = {"text": features}
+    (result, *_) = bench(["toy"], [16], dataset=dataset, encoders="tiny+given", settings=["trainer.epochs=1"])["results"]
+    model = load_model(result["run"])
+    assert (model.encodes("image"), model.encodes("text")) == (True, False)
+    with pytest.raises(HashzooError, match="looks up the features of texts"):
+        filling.fill(tmp_path / "codes", model, items.lines_of(written(tmp_path / "t.txt", "a\n")))
+    filled = filling.fill(tmp_path / "codes", model, items.pictures_in(folder_of_pictures(tmp_path / "pictures", 2)))
+    assert filled.added == 2
+    with pytest.raises(HashzooError, match="looks up the features of texts"):
+        filled.collection.query(text="a", k=1)
