@@ -13,6 +13,7 @@ from hashzoo.search import Hits
 from hashzoo_faiss.base import FaissIndex, at_least, bytes_of, find, hits
 
 CODES_A_LIST = 39  # FAISS warns of clusters that are learnt from fewer
+LEARNT_FROM = 64  # codes a cluster; more take longer and find next to nothing more
 
 
 class IvfIndex(FaissIndex):
@@ -56,6 +57,7 @@ class IvfIndex(FaissIndex):
     def _learnt(self, nlist: int, rows: np.ndarray, ids: np.ndarray) -> Any:
         """Clusters of rows, with the rows in them."""
         inner = self._untrained(nlist)
+        inner.cp.max_points_per_centroid = LEARNT_FROM
         inner.train(rows)
         inner.add_with_ids(rows, ids)
         return inner
