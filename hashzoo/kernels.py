@@ -11,6 +11,7 @@ All of the kernels stand in this one file because numba checks its cache against
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -24,15 +25,18 @@ PARTIAL_SUMS = 32
 SUBHISTOGRAM_ENTRIES = 1024  # up to this many counters, four interleaved copies beat waiting for the last store
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`numba.njit`, GIL released, kept on disk for later processes wherever some cache folder can be written.
 
     The numpy error model leaves out the test for division by zero, without which divisions are not vectorised.
     """
     try:
-        return numba.njit(function, nogil=True, error_model="numpy", cache=True)
+        return numba.njit(function, nogil=True, error_model="numpy", cache=True, **options)
     except RuntimeError:  # neither the package nor any user cache folder is writable
-        return numba.njit(function, nogil=True, error_model="numpy")
+        return numba.njit(function, nogil=True, error_model="numpy", **options)
+
+
+inlined = partial(compiled, forceinline=True)  # becomes a part of its caller, however long it is
 
 
 def _popcount(_context: Any, word: Any) -> Any:
@@ -290,114 +294,3 @@ def sum_levels(histogram, gains, items, relevant, gain, level_items):  # type: i
             items[q, d] = row[0] + good
             relevant[q, d] = good
             gain[q, d] = total
-
-
-STRIP = 256  # distances whose least is compared with the limit of a search in one vector loop
-PART = 32  # of a strip with candidates: distances that are then looked at one by one
-QUERIES_AT_ONCE = 64  # queries of a search that share one trip of the database through the cache
-CANDIDATES = 1 << 20  # places for candidates of such a group together; a large k takes fewer queries at once
-
-
-@compiled
-def _fill_distances(words, query, start, stop, distances):  # type: ignore[no-untyped-def]
-    """distances[j] = Hamming distance of row start + j."""
-    word, q = words[0, start:stop], query[0]
-    for j in range(distances.size):
-        distances[j] = popcount(word[j] ^ q)
-    for w in range(1, words.shape[0]):
-        word, q = words[w, start:stop], query[w]
-        for j in range(distances.size):
-            distances[j] += np.uint16(popcount(word[j] ^ q))
-
-
-@compiled
-def _least(values):  # type: ignore[no-untyped-def]
-    """The smallest value; a vector loop, which a search for the first value under a limit is not."""
-    least = values[0]
-    for j in range(values.size):
-        least = min(least, values[j])
-    return least
-
-
-@compiled
-def _keep_nearest(rows, distances, limit):  # type: ignore[no-untyped-def]
-    """Close up the candidates that are not farther than the limit; returns their number."""
-    kept = 0
-    for j in range(distances.size):
-        if distances[j] <= limit:
-            rows[kept], distances[kept] = rows[j], distances[j]
-            kept += 1
-    return kept
-
-
-@compiled
-def _collect(tile, row, k, limit, nearer, used, counts, rows, distances):  # type: ignore[no-untyped-def]
-    """Append what is nearer than the limit to the candidates rows[:used]; tile[0] is the distance of `row`.
-
-    The limit is the distance of the k-th nearest so far (at first, more than any distance) and `nearer`, always less
-    than k, the number of candidates nearer than that. An item at the limit comes too late: earlier rows win ties.
-    """
-    for a in range(0, tile.size, STRIP):
-        strip = tile[a : a + STRIP]
-        if _least(strip) >= limit:
-            continue
-        for b in range(0, strip.size, PART):
-            part = strip[b : b + PART]
-            if _least(part) >= limit:
-                continue
-            for j in range(part.size):
-                distance = np.int64(part[j])
-                if distance < limit:
-                    rows[used], distances[used] = row + a + b + j, distance
-                    used += 1
-                    counts[distance] += 1
-                    nearer += 1
-                    while nearer >= k:
-                        limit -= 1
-                        nearer -= counts[limit]
-    return limit, nearer, used
-
-
-@compiled
-def top_k(words, start, stop, queries, bits, rows, distances):  # type: ignore[no-untyped-def]
-    """The k nearest of the database rows start..stop - 1, nearest first, ties in row order.
-
-    Counting selection: a candidate is stored in constant time, and the candidates are sorted once, by counting.
-
-    Args:
-        words: (W, n) uint64.
-        rows, distances: (Q, k) int64 and int32, written; k is at most stop - start, and 0 only with no rows at all.
-    """
-    k = rows.shape[1]
-    # Fewer than 2k candidates are not farther than the limit, so that closing them up frees k places and a tile.
-    room = max(min(3 * k + TILE, stop - start), 1)
-    at_once = min(max(CANDIDATES // room, 1), QUERIES_AT_ONCE, max(queries.shape[0], 1))
-    candidates, near = np.empty((at_once, room), dtype=np.int64), np.empty((at_once, room), dtype=np.uint16)
-    counts = np.empty((at_once, bits + 1), dtype=np.int64)
-    limits, nearer = np.empty(at_once, dtype=np.int64), np.empty(at_once, dtype=np.int64)
-    used = np.empty(at_once, dtype=np.int64)
-    scratch = np.empty(TILE, dtype=np.uint16)
-    for first in range(0, queries.shape[0], at_once):
-        group = queries[first : first + at_once]
-        counts[:], limits[:], nearer[:], used[:] = 0, bits + 1, 0, 0
-        for low in range(start, stop, TILE):
-            tile = scratch[: min(TILE, stop - low)]
-            for i in range(group.shape[0]):
-                _fill_distances(words, group[i], low, low + tile.size, tile)
-                if used[i] + tile.size > room:
-                    used[i] = _keep_nearest(candidates[i, : used[i]], near[i, : used[i]], limits[i])
-                limits[i], nearer[i], used[i] = _collect(
-                    tile, low, k, limits[i], nearer[i], used[i], counts[i], candidates[i], near[i]
-                )
-        for i in range(group.shape[0]):
-            place = 0
-            for distance in range(min(limits[i], bits) + 1):  # from here on, where the next at this distance belongs
-                count = counts[i, distance]
-                counts[i, distance] = place
-                place += count
-            for j in range(used[i]):
-                distance = near[i, j]
-                if distance <= limits[i] and counts[i, distance] < k:
-                    place = counts[i, distance]
-                    rows[first + i, place], distances[first + i, place] = candidates[i, j], distance
-                    counts[i, distance] = place + 1

@@ -83,7 +83,7 @@ def main() -> None:
     import pyarrow.parquet
 
     pyarrow.set_cpu_count(1)
-    tables.prepared({"name": ["row"]}, {})  # pyarrow imports pandas now, and not in every writer
+    tables.prepared({"name": ["row"]}, {}, 1)  # pyarrow imports pandas now, and not in every writer
     for line in sys.stdin:
         path, seed, event = line.split()
         child = os.fork()

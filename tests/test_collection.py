@@ -297,9 +297,11 @@ def test_metadata_of_every_kind(tmp_path):
     assert found.taken.tolist() == [pd.NaT, moment]
     assert list(found["tags"][0]) == []
     assert collection.metadata([1, 0]).year.tolist() == [pd.NA, 2001]
+    zoned = pd.DataFrame({"taken": pd.to_datetime([moment] * 2).tz_localize("Etc/GMT-2")})
+    assert collection.metadata(collection.append(pack(np.eye(2, 8)), metadata=zoned)).taken[0].hour == 5
     # A column keeps its type; what fits it without loss is converted.
     collection.append(pack(np.eye(1, 8)), metadata={"year": [2005.0], "size": [3], "kind": pd.Categorical(["z"])})
-    assert collection.ids("year = 2005 AND size = 3 AND kind = 'z'").tolist() == [6]
+    assert collection.ids("year = 2005 AND size = 3 AND kind = 'z'").tolist() == [8]
 
 
 def test_a_model_is_kept_and_encodes_queries(tmp_path, monkeypatch):
@@ -367,6 +369,7 @@ REFUSED = {
     "ids are from 0 to": lambda c: c.append(pack(np.eye(2, 20)), ids=[8, -1]),
     "keeps no real-valued outputs": lambda c: c.append(pack(np.eye(2, 20)), outputs=np.eye(2, 20)),
     "2 codes came with 3 rows of metadata": lambda c: c.append(pack(np.eye(2, 20)), metadata={"n": [1, 2, 3]}),
+    "2 codes came with 0 rows of metadata": lambda c: c.append(pack(np.eye(2, 20)), metadata={"m": []}),
     "metadata is a pandas.DataFrame": lambda c: c.append(pack(np.eye(2, 20)), metadata=[1, 2]),
     "metadata cannot be kept": lambda c: c.append(pack(np.eye(2, 20)), metadata={"m": [1, "x"]}),
     "no column of metadata can be called 'ID'": lambda c: c.append(pack(np.eye(1, 20)), metadata={"ID": [1]}),

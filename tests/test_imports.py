@@ -25,11 +25,12 @@ ORDER = (
     {"codes", "kernels"},
     {"data"},
     {"encoders"},
-    {"extraction", "features", "model", "train", "losses", "online"},
+    {"extraction", "features", "model", "train", "losses", "online", "cost"},
     {"evaluator"},
+    {"scan"},
     {"search"},
     {"track", "rounds"},
-    {"recipe"},
+    {"recipe", "suite"},
     {"opening"},
     {"workbench"},
     {"fitting"},
@@ -99,7 +100,7 @@ def closure(name: str, seen: set[str]) -> set[str]:
             HEAVY,
         ),
         (("codes.py", "search/*.py"), HEAVY),
-        (("kernels.py", "evaluator/*.py"), HEAVY - {"numba"}),
+        (("kernels.py", "scan.py", "evaluator/*.py"), HEAVY - {"numba"}),
         (("report/*.py", "report/*/*.py"), HEAVY),
     ],
 )
@@ -114,7 +115,7 @@ def test_what_importing_a_module_brings(patterns, forbidden):
     "pattern",
     [
         *("codes.py", "kernels.py", "evaluator/*.py", "report/*.py", "report/*/*.py", "track.py", "rounds.py"),
-        "search/*.py",
+        *("scan.py", "search/*.py"),
     ],
 )
 def test_what_measures_and_reports_never_imports_torch(pattern):

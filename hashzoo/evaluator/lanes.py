@@ -112,6 +112,25 @@ def _popcounts(_typing: Any, _words: Any) -> Any:
     return lanes(lanes), generate
 
 
+def _least(_typing: Any, _a: Any, _b: Any) -> Any:
+    """The smaller of two words, word by word."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.select(builder.icmp_unsigned("<", *arguments), *arguments)
+
+    return lanes(lanes, lanes), generate
+
+
+def _below(_typing: Any, _words: Any, _bound: Any) -> Any:
+    """Which words are smaller than those of a bound: bit i is word i's."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        smaller = builder.icmp_unsigned("<", *arguments)
+        return builder.zext(builder.bitcast(smaller, ir.IntType(WORDS)), WORD)
+
+    return types.uint64(lanes, lanes), generate
+
+
 def _any_bit(_typing: Any, _words: Any) -> Any:
     """Whether any bit is 1."""
 
@@ -141,6 +160,26 @@ def _sums(_typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, 
     return lanes(*[lanes] * WORDS), generate
 
 
+def _evens(_typing: Any, _a: Any, _b: Any) -> Any:
+    """Every other word of sixteen, from the first on."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        a, b = arguments
+        return _shuffle(builder, a, b, list(range(0, 2 * WORDS, 2)))
+
+    return lanes(lanes, lanes), generate
+
+
+def _odds(_typing: Any, _a: Any, _b: Any) -> Any:
+    """Every other word of sixteen, from the second on."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        a, b = arguments
+        return _shuffle(builder, a, b, list(range(1, 2 * WORDS, 2)))
+
+    return lanes(lanes, lanes), generate
+
+
 def _shuffle(builder: Any, a: Any, b: Any, words: list[int]) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), WORDS), words))
 
@@ -149,5 +188,9 @@ load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
 splat: Any = intrinsic(_splat)
 popcounts: Any = intrinsic(_popcounts)
+least: Any = intrinsic(_least)
+below: Any = intrinsic(_below)
 any_bit: Any = intrinsic(_any_bit)
 sums: Any = intrinsic(_sums)
+evens: Any = intrinsic(_evens)
+odds: Any = intrinsic(_odds)

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hashzoo.codes import Codes, as_words
-from hashzoo.evaluator.threads import allowed_threads, in_parallel
+from hashzoo.codes import Codes
 from hashzoo.search.base import Hits, Index
-
-QUERIES_A_THREAD = 8  # threads share the queries if each gets so many, else the codes: few queries wait for memory
-SERIAL_WORK = 1 << 22  # comparisons of two words, half a millisecond or so: threads would hardly have started
+from hashzoo.search.topk import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +18,12 @@ class Rows:
 
     Attributes:
         ids: (room,) int64, ascending up to `count`.
-        words: (W, room) uint64, codes as the kernel reads them, 64 bits of each in a line.
+        data: (room, ceil(bits / 8)) uint8, packed codes.
         count: number of codes; there may be room for more.
     """
 
     ids: np.ndarray
-    words: np.ndarray
+    data: np.ndarray
     count: int
 
     def find(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,40 +34,40 @@ class Rows:
         known[inside] = self.ids[places[inside]] == ids[inside]
         return places, known
 
-    def appended(self, ids: np.ndarray, words: np.ndarray) -> Rows:
+    def appended(self, ids: np.ndarray, data: np.ndarray) -> Rows:
         """With further rows, whose ids come after all others; arrays grow by halves, so that this is cheap."""
         total = self.count + len(ids)
-        all_ids, all_words = self.ids, self.words
+        all_ids, all_data = self.ids, self.data
         if total > len(all_ids):
             room = max(total, self.count + self.count // 2)
-            all_ids, all_words = np.empty(room, dtype=np.int64), np.empty((len(words), room), dtype=np.uint64)
-            all_ids[: self.count], all_words[:, : self.count] = self.ids[: self.count], self.words[:, : self.count]
-        all_ids[self.count : total], all_words[:, self.count : total] = ids, words
-        return Rows(all_ids, all_words, total)
+            all_ids, all_data = np.empty(room, dtype=np.int64), np.empty((room, data.shape[1]), dtype=np.uint8)
+            all_ids[: self.count], all_data[: self.count] = self.ids[: self.count], self.data[: self.count]
+        all_ids[self.count : total], all_data[self.count : total] = ids, data
+        return Rows(all_ids, all_data, total)
 
-    def merged(self, ids: np.ndarray, words: np.ndarray) -> Rows:
+    def merged(self, ids: np.ndarray, data: np.ndarray) -> Rows:
         """With rows, ascending by id, put in their places or in the place of a row with their id."""
         places, known = self.find(ids)
-        own = self.words[:, : self.count].copy()
-        own[:, places[known]] = words[:, known]
-        places, ids, words = places[~known], ids[~known], words[:, ~known]
-        all_ids, all_words = np.insert(self.ids[: self.count], places, ids), np.insert(own, places, words, axis=1)
-        return Rows(all_ids, np.ascontiguousarray(all_words), len(all_ids))
+        own = self.data[: self.count].copy()
+        own[places[known]] = data[known]
+        places, ids, data = places[~known], ids[~known], data[~known]
+        all_ids, all_data = np.insert(self.ids[: self.count], places, ids), np.insert(own, places, data, axis=0)
+        return Rows(all_ids, all_data, len(all_ids))
 
     def without(self, ids: np.ndarray) -> Rows:
         """Without rows that are there."""
         places, _ = self.find(ids)
         kept_ids = np.delete(self.ids[: self.count], places)
-        kept_words = np.delete(self.words[:, : self.count], places, axis=1)
-        return Rows(kept_ids, np.ascontiguousarray(kept_words), len(kept_ids))
+        return Rows(kept_ids, np.delete(self.data[: self.count], places, axis=0), len(kept_ids))
 
 
 class ExactIndex(Index):
     """Exhaustive search with compiled kernels, on as many threads as numba may use; results do not depend on them.
 
-    Rows are kept in the order of their ids, 8 bytes for each id and for every 64 bits begun. Appending ascending ids
-    takes time for the new rows alone; any other change copies the index. Every search sees one state of it: it may
-    run beside one thread that changes it. A loaded index is mapped from its files and read when it is searched.
+    Rows are kept in the order of their ids, 8 bytes for each id and one for every 8 bits begun of a code. Appending
+    ascending ids takes time for the new rows alone; any other change copies the index. Every search sees one state of
+    it: it may run beside one thread that changes it. A loaded index is mapped from its files and read when it is
+    searched.
     """
 
     kind = "exact"
@@ -78,16 +75,16 @@ class ExactIndex(Index):
 
     def __init__(self, bits: int):
         super().__init__(bits)
-        self._rows = Rows(np.empty(0, dtype=np.int64), np.empty((-(-self.bits // 64), 0), dtype=np.uint64), 0)
+        self._rows = Rows(np.empty(0, dtype=np.int64), np.empty((0, -(-self.bits // 8)), dtype=np.uint8), 0)
 
     def __len__(self) -> int:
         return self._rows.count
 
     def _add(self, codes: Codes, ids: np.ndarray) -> None:
         order = np.argsort(ids)
-        ids, words, rows = ids[order], as_words(codes.data)[order].T, self._rows
+        ids, data, rows = ids[order], codes.data[order], self._rows
         after_all = not rows.count or ids[0] > rows.ids[rows.count - 1]
-        self._rows = rows.appended(ids, words) if after_all else rows.merged(ids, words)
+        self._rows = rows.appended(ids, data) if after_all else rows.merged(ids, data)
 
     def _remove(self, ids: np.ndarray) -> None:
         self._rows = self._rows.without(ids)
@@ -96,50 +93,20 @@ class ExactIndex(Index):
         return self._rows.find(ids)[1]
 
     def _search(self, queries: Codes, k: int) -> Hits:
-        from hashzoo.kernels import top_k
-
-        rows, query_words = self._rows, as_words(queries.data)
-        words = rows.words.view()
-        words.flags.writeable = False  # as when mapped from a file: the kernel is compiled for one kind of array
-        found: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-
-        def scan(part: slice, group: slice) -> None:
-            stop, some = min(part.stop, rows.count), query_words[group]
-            shape = len(some), min(k, stop - part.start)
-            nearest = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int32)
-            top_k(words, part.start, stop, some, self.bits, *nearest)
-            found[group.start, part.start] = nearest
-
-        everything, everyone = slice(0, rows.count), slice(0, len(queries))
-        if len(queries) * words.shape[0] * rows.count <= SERIAL_WORK:
-            scan(everything, everyone)
-        elif len(queries) >= QUERIES_A_THREAD * allowed_threads():
-            in_parallel(lambda group: scan(everything, group), len(queries))
-        else:
-            in_parallel(lambda part: scan(part, everyone), rows.count, rows.count)
-        return _joined(found, rows.ids, k)
+        rows = self._rows
+        places, distances = nearest(queries, rows.data[: rows.count], k)
+        found = slice(0, rows.count)  # fewer than k if a thread has just removed some
+        return Hits(rows.ids[places[:, found]], distances[:, found])
 
     def _write(self, folder: Path) -> None:
         rows = self._rows
         np.save(folder / "ids.npy", rows.ids[: rows.count].astype("<i8", copy=False))
-        np.save(folder / "words.npy", rows.words[:, : rows.count].astype("<u8", copy=False))
+        np.save(folder / "codes.npy", rows.data[: rows.count])
 
     def _read(self, folder: Path) -> None:
         ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
-        words = np.load(folder / "words.npy", mmap_mode="r", allow_pickle=False)
-        if ids.dtype != "<i8" or words.dtype != "<u8" or words.shape != (len(self._rows.words), *ids.shape):
-            raise ValueError(f"{words.shape} {words.dtype} and {ids.shape} {ids.dtype} are not its codes and ids")
+        data = np.load(folder / "codes.npy", mmap_mode="r", allow_pickle=False)
+        if ids.dtype != "<i8" or data.dtype != np.uint8 or data.shape != (*ids.shape, self._rows.data.shape[1]):
+            raise ValueError(f"{data.shape} {data.dtype} and {ids.shape} {ids.dtype} are not its codes and ids")
         # Arrays without the class memmap, whose every slice costs microseconds.
-        native = np.asarray(ids).astype(np.int64, copy=False), np.asarray(words).astype(np.uint64, copy=False)
-        self._rows = Rows(*native, len(ids))
-
-
-def _joined(found: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]], ids: np.ndarray, k: int) -> Hits:
-    """The hits of groups of queries one under the other, or the k best of those in parts of the index."""
-    starts = sorted(found)
-    in_parts = len({group for group, _ in starts}) == 1
-    places, distances = (np.concatenate([found[start][i] for start in starts], axis=int(in_parts)) for i in (0, 1))
-    if in_parts and len(starts) > 1:
-        best = np.argsort(distances, axis=1, kind="stable")[:, :k]  # parts are in row order: ties stay in it
-        places, distances = np.take_along_axis(places, best, 1), np.take_along_axis(distances, best, 1)
-    return Hits(ids[places], distances)
+        self._rows = Rows(np.asarray(ids).astype(np.int64, copy=False), np.asarray(data), len(ids))

@@ -10,7 +10,7 @@ from hashzoo.codes import Codes
 from hashzoo.errors import HashzooError
 from hashzoo.search.base import NOTHING
 from hashzoo.search.snapshot import Snapshot
-from hashzoo.search.topk_standin import nearest, within
+from hashzoo.search.topk import nearest, within
 
 HITS = 1 << 23  # held at a time before the best are picked, and in an answer by radius
 PAIRS = 1 << 25  # of a query and a code that are compared at a time by radius: all of them may be hits

@@ -146,7 +146,9 @@ def open_segment(root: Path, part: Part, bits: int, known: dict[str, Content]) -
 
     Raises Damage or OSError when a file is not there or not as long as it should be.
     """
-    content = known.get(part.name) or Content(root / SEGMENTS / part.name, part, bits)
+    content = known.get(part.name)
+    if content is None or content.part.files != part.files:
+        content = Content(root / SEGMENTS / part.name, part, bits)
     deleted = np.empty(0, dtype=np.int64)
     if part.deleted:
         # Read now: unlike segments, such files are removed with the next state.

@@ -58,15 +58,18 @@ def write(table: pyarrow.Table, file: IO[bytes]) -> None:
     parquet.write_table(table, file, row_group_size=ROW_GROUP, compression="zstd")
 
 
-def prepared(metadata: Any, columns: Mapping[str, str]) -> tuple[pyarrow.Table, dict[str, str]]:
+def prepared(metadata: Any, columns: Mapping[str, str], rows: int) -> tuple[pyarrow.Table, dict[str, str]]:
     """A table in the types of a collection, and the types of all columns, the new ones among them.
 
     Args:
         metadata: a pyarrow.Table, a pandas.DataFrame, or a mapping of names to columns.
         columns: SQL types of the columns that the collection has.
+        rows: how many there are to be.
     """
     table = _as_table(metadata)
     names = table.column_names
+    if names and table.num_rows != rows:
+        raise HashzooError(f"{rows} codes came with {table.num_rows} rows of metadata; give one for each code")
     _check_names(names, columns)
     known, arrays = dict(columns), {}
     for name in names:

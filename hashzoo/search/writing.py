@@ -65,9 +65,7 @@ class Batch:
         manifest, count = snapshot.manifest, len(self.codes)
         columns, table = manifest.columns, None
         if self.table is not None:
-            table, columns = tables.prepared(self.table, columns)
-            if table.num_rows != count and table.num_columns:
-                raise HashzooError(f"{count} codes came with {table.num_rows} rows of metadata; give one for each")
+            table, columns = tables.prepared(self.table, columns, count)
         if self.ids is None:
             if manifest.next_id + count > LAST_ID:
                 raise HashzooError("there are no ids after the largest that was given; give ids=")
