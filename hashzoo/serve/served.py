@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import io
 import sys
 import threading
@@ -20,6 +21,7 @@ from hashzoo.items import Shown
 from hashzoo.search import Collection
 from hashzoo.serve.encoders import Encoding, Encodings
 from hashzoo.serve.limits import Refused
+from hashzoo.serve.rows import Rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,17 +49,17 @@ class Served:
         self.model.check()
         self._shown = Shown(self.collection.about.get("source", {}))
         self._thumbnails = Thumbnails(THUMBNAILS)
-        self.failing = False
+        self._rows = Rows()
+        self.stale = False
 
     def warm(self) -> None:
         """Do once what the first search would have to wait for."""
         width = -(-self.collection.bits // 8)
-        self.search(Codes(np.zeros((1, width), dtype=np.uint8), self.collection.bits), k=1)
-        if self._shown.any and len(self.collection):
-            try:
-                self.thumbnail(int(self.collection.ids()[0]), 96)
-            except Refused:  # told when somebody asks for it
-                return
+        nearest = self.collection.query(Codes(np.zeros((1, width), dtype=np.uint8), self.collection.bits), k=1)
+        self._rows.load(nearest.snapshot)
+        if len(nearest.ids) and nearest.ids[0, 0] >= 0:
+            with contextlib.suppress(Refused):  # told when somebody asks for it
+                self.thumbnail(int(nearest.ids[0, 0]), 96)
 
     def describe(self) -> dict[str, Any]:
         """What the interface says of it."""
@@ -90,7 +92,7 @@ class Served:
         """
         try:
             answer = self.collection.query(query, **options)
-            (hits,) = hits_of(answer)
+            (hits,) = hits_of(answer, self._rows.at)
         except HashzooError as error:
             raise self._refusal(error) from error
         codes = query.data if isinstance(query, Codes) else np.packbits(query > 0, axis=1, bitorder="little")
@@ -140,12 +142,13 @@ class Served:
         """See what a writer has added or deleted; a state that cannot be read is told once, and the last one kept."""
         try:
             if self.collection.refresh():
+                self.warm()
                 self._thumbnails.clear()
-            self.failing = False
+            self.stale = False
         except HashzooError as error:
-            if not self.failing:
+            if not self.stale:
                 print(f"hashzoo: {self.name} cannot be read again: {error}", file=sys.stderr)
-            self.failing = True
+            self.stale = True
 
     def _known(self, number: int) -> int:
         if not self.collection.contains([number])[0]:
