@@ -51,6 +51,13 @@ class HashHead(nn.Module):
         return self.layers(x["pooled"])
 
 
+class Pooled(nn.Module):
+    """The standardised feature vector as it is, in the place of a head."""
+
+    def forward(self, x: Mapping[str, Tensor]) -> Tensor:
+        return x["pooled"]
+
+
 class Dropout(nn.Module):
     """`torch.nn.Dropout` from 16 random bits a value: on a CPU, drawing whether to keep a value took as long as
     half a layer.

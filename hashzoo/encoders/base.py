@@ -27,18 +27,22 @@ class MissingWeights(HashzooError):
         super().__init__(f"no weights for encoder '{encoder}': {reason}. {self._ways(path_help)}")
 
     @classmethod
-    def joined(cls, errors: Sequence[MissingWeights]) -> HashzooError:
-        """One error for all encoders of a request that lack weights."""
+    def joined(cls, errors: Sequence[MissingWeights], roles: Sequence[str] = ("image", "text")) -> HashzooError:
+        """One error for all encoders of a request that lack weights, in these roles."""
         if len(errors) == 1:
-            return errors[0]
+            (error,) = errors
+            return HashzooError(
+                f"no weights for encoder '{error.encoder}': {error.reason}. {cls._ways(error.path_help, roles)}"
+            )
         each = "".join(f"\n  {error.encoder}: {error.reason} (a path: {error.path_help})" for error in errors)
-        return HashzooError(f"no weights for {len(errors)} encoders:{each}\n{cls._ways('a path')}")
+        return HashzooError(f"no weights for {len(errors)} encoders:{each}\n{cls._ways('a path', roles)}")
 
     @staticmethod
-    def _ways(path_help: str) -> str:
+    def _ways(path_help: str, roles: Sequence[str] = ("image", "text")) -> str:
+        others = ", ".join(f"{role}.weights" for role in roles[1:])
         return (
             f"Three ways: run once with a network, so that they are fetched and cached; give {path_help} with "
-            f"--set METHOD.image.weights=PATH (or text.weights); or ask for untrained ones, which every table marks, "
+            f"--set METHOD.image.weights=PATH (or {others}); or ask for untrained ones, which every table marks, "
             f"with --set METHOD.image.weights=random"
         )
 

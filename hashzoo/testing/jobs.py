@@ -24,6 +24,7 @@ class ToyJob:
         image, text: (n, width) float32 features of the training rows.
         labels: (n, C) bool.
         lines: what the trainer has logged, a dict a call.
+        extra: features of further encoders, by role.
     """
 
     job: Job
@@ -31,6 +32,7 @@ class ToyJob:
     text: np.ndarray
     labels: np.ndarray
     lines: list[dict[str, Any]]
+    extra: dict[str, np.ndarray]
 
 
 def toy_job(
@@ -47,13 +49,14 @@ def toy_job(
     Args:
         bits: code length.
         rows, classes: size of the label matrix.
-        widths: of the named outputs of each modality; 24 and 16 pooled features by default.
+        widths: of the named outputs of each modality, 24 and 16 pooled features by default; of other roles, such as
+            {"teacher_image": {"pooled": 20}}, they are what further encoders give.
         head: called as head(widths=..., bits=...) for both modalities.
         loss: the recipe's loss, where the trainer wants one.
         seed: of data, initialisation and order.
     """
     rng = np.random.default_rng(seed)
-    widths = widths or {"image": {"pooled": 24}, "text": {"pooled": 16}}
+    widths = {"image": {"pooled": 24}, "text": {"pooled": 16}} | (widths or {})
     labels = np.zeros((rows, classes), dtype=bool)
     for row in labels:
         row[rng.choice(classes, size=rng.integers(1, 4), replace=False)] = True
@@ -74,8 +77,9 @@ def toy_job(
             return Towers(tower("image"), tower("text"))
 
     lines: list[dict[str, Any]] = []
+    extra = {role: values for role, values in features.items() if role not in ("image", "text")}
     job = Job(
-        train=Rows(features["image"], features["text"], labels, torch.device("cpu")),
+        train=Rows(features["image"], features["text"], labels, torch.device("cpu"), extra),
         bits=bits,
         classes=tuple(f"class_{number}" for number in range(classes)),
         widths=widths,
@@ -86,7 +90,7 @@ def toy_job(
         text_inputs=lambda strings: _text_features(strings, sum(widths["text"].values())),
         log=lambda **line: lines.append(line),
     )
-    return ToyJob(job, features["image"], features["text"], labels, lines)
+    return ToyJob(job, features["image"], features["text"], labels, lines, extra)
 
 
 def _text_features(strings: Sequence[str], width: int) -> Tensor:

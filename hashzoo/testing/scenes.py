@@ -125,7 +125,7 @@ class WatchedRows(Rows):
         vars(self).update(vars(rows), looked_at=False)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("image", "text", "labels", "_image", "_text"):
+        if name in ("image", "text", "extra", "labels", "_image", "_text", "_extra"):
             vars(self)["looked_at"] = True
         return super().__getattribute__(name)
 
@@ -141,6 +141,9 @@ class GradientRows(Rows):
 
     def text(self, index: Tensor) -> Tensor:
         return self._watched(super().text(index))
+
+    def extra(self, role: str, index: Tensor) -> Tensor:
+        return self._watched(super().extra(role, index))
 
     def _watched(self, features: Tensor) -> Tensor:
         if not features.is_floating_point():  # prepared items of an encoder that is trained along
