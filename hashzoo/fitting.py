@@ -15,12 +15,16 @@ from hashzoo.arrays import take
 from hashzoo.codes import Codes, pack
 from hashzoo.data.stream import chunks
 from hashzoo.data.training import SeenRows, Training
+from hashzoo.encoders.base import numbers
 from hashzoo.errors import HashzooError
+from hashzoo.features import Encoded
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.online import OnlineTrainer, Rounds, jobs_of_chunks
 from hashzoo.recipe import ROLES, Cell, Recipe, modality_of
 from hashzoo.train import STATISTICS_ROWS, Job, Rows
 from hashzoo.workbench import Workbench
+
+STATISTICS_NUMBERS = 2**27  # half a gigabyte
 
 
 def fit(recipe: Recipe, job: Job) -> Towers:
@@ -79,10 +83,7 @@ def make_job(
     """
     encoded = {role: bench.encoded(recipe, role) for role in recipe.encoders}
     seen = training or bench.training
-    statistics = {
-        role: torch.from_numpy(encoded[role].features_of(seen.train.numbers(role)[:STATISTICS_ROWS])).float()
-        for role in ROLES
-    }
+    statistics = {role: _statistics(encoded[role], seen.train.numbers(role)) for role in ROLES}
 
     def tower(role: str) -> Tower:
         part = encoded[role]
@@ -113,6 +114,12 @@ def make_job(
         log=log,
         val=rows(seen.val) if len(seen.val) else None,
     )
+
+
+def _statistics(encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
+    """Features of so many of some rows as tell how all are centred and scaled; fewer of wide ones, such as tokens."""
+    wide = sum(numbers(width) for width in encoded.widths.values())
+    return torch.from_numpy(encoded.features_of(rows[: min(STATISTICS_ROWS, STATISTICS_NUMBERS // wide)])).float()
 
 
 def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, rows: np.ndarray) -> Codes:

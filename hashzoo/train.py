@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,8 @@ class Job:
         train: the training rows.
         bits: code length.
         classes: label names, in the order of the label columns.
-        widths: {"image": {"pooled": dim, ...}, "text": {...}}, what the heads see, and the same of further encoders.
+        widths: {"image": {"pooled": dim, ...}, "text": {...}}, what the heads see, and the same of further encoders;
+            (tokens, width) of a sequence.
         loss: the recipe's loss, or None when the trainer brings its own.
         device: where the towers are.
         generator: the only source of randomness a trainer needs (CPU, seeded).
@@ -113,7 +115,7 @@ class Job:
     train: Rows
     bits: int
     classes: tuple[str, ...]
-    widths: dict[str, dict[str, int]]
+    widths: dict[str, dict[str, Any]]
     loss: nn.Module | None
     device: torch.device
     generator: torch.Generator

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 
 from hashzoo.codes import Codes
+from hashzoo.encoders.base import numbers
 from hashzoo.fitting import encode_rows, fit, log_line, make_job, seeded, state_bytes
 from hashzoo.model import Towers
 from hashzoo.plugin import Method, Part
@@ -154,7 +155,8 @@ def reloaded(subject: Subject) -> tuple[bytes, dict[str, Codes]]:
 
 
 def _no_rows(job: Job) -> Rows:
-    inputs = {role: np.empty((0, sum(widths.values())), dtype=np.float32) for role, widths in job.widths.items()}
+    sizes = {role: sum(numbers(width) for width in widths.values()) for role, widths in job.widths.items()}
+    inputs = {role: np.empty((0, size), dtype=np.float32) for role, size in sizes.items()}
     labels = np.empty((0, len(job.classes)), dtype=np.bool_)
     return Rows(inputs.pop("image"), inputs.pop("text"), labels, job.device, extra=inputs)
 
