@@ -19,6 +19,7 @@ import pluggy
 from hashzoo import guard
 from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import API, GROUP, Hooks, Method, Part
+from hashzoo.settings import FURTHER
 from hashzoo.source import plugin_digest
 
 HOOKS = {
@@ -32,7 +33,8 @@ HOOKS = {
 KINDS = tuple(HOOKS)
 LONGEST_REASON = 300  # characters
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_FIELD_TYPES = {"settings": Mapping, "image_outputs": tuple, "text_outputs": tuple}  # all others are strings
+# All others are strings.
+_FIELD_TYPES = {"settings": Mapping, "image_outputs": tuple, "text_outputs": tuple, "extra": Mapping}
 Offer = Part | Method
 
 
@@ -208,6 +210,11 @@ def _check_offer(hook: str, offer: Offer) -> None:
             raise TypeError(f"{hook}: {field_.name} of '{offer.name}' is {value!r}, not a {wanted.__name__.lower()}")
         if wanted is not str and not all(isinstance(name, str) for name in value):
             raise TypeError(f"{hook}: {field_.name} of '{offer.name}' is {value!r}; its names must be strings")
+    for role, encoder in offer.extra.items() if isinstance(offer, Method) else ():
+        if not FURTHER.fullmatch(role):
+            raise ValueError(f"{hook}: the role {role!r} of '{offer.name}' does not end in _image or _text")
+        if not isinstance(encoder, str):
+            raise TypeError(f"{hook}: the encoder {role} of '{offer.name}' is {encoder!r}, not a str")
     for target in _targets(offer):
         if not re.fullmatch(r"[\w.]+:\w+", target):
             raise ValueError(

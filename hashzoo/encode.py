@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from hashzoo import zoo
 from hashzoo.codes import Codes, pack
 from hashzoo.data.pictures import open_picture
-from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.base import Encoder, Width, numbers
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import read_tensors
 from hashzoo.errors import HashzooError
@@ -79,6 +79,15 @@ class Model:
         return self.about["bits"]
 
     @property
+    def widths(self) -> dict[str, dict[str, Width]]:
+        """What the towers take, by role: the width of each named output."""
+        told: dict[str, dict[str, Any]] = self.about["widths"]
+        return {
+            role: {name: tuple(width) if isinstance(width, list) else width for name, width in named.items()}
+            for role, named in told.items()
+        }
+
+    @property
     def name(self) -> str:
         """What it is in a few words: "soda, lite0+minilm, 64 bits"."""
         return f"{self.about['method']}, {'+'.join(self.recipe.encoders[role] for role in ROLES)}, {self.bits} bits"
@@ -105,7 +114,7 @@ class Model:
 
     def features(self, role: str, prepared: Tensor) -> Tensor:
         """A batch of prepared items as features on the CPU, (B, width)."""
-        return features(self.encoder(role), prepared, self.about["widths"][role], self.extraction(role))
+        return features(self.encoder(role), prepared, self.widths[role], self.extraction(role))
 
     def outputs(self, role: str, rows: Tensor) -> Tensor:
         """A batch of features as real values on the CPU, (B, bits) float32; bit = value > 0."""
@@ -232,7 +241,7 @@ class Model:
     def _load_towers(self) -> None:
         """Fresh towers of the trainer's kind, with the parameters of the run; encoders that they hold are taken out."""
         inside = {role: self._untrained(role) for role in ROLES if not self.recipe.frozen[role].value}
-        widths = self.about["widths"]
+        widths = self.widths
 
         def tower(role: str) -> Tower:
             head = self.recipe.sections[f"{role}_head"].build(widths=widths[role], bits=self.bits)
@@ -355,6 +364,6 @@ def _is_fitted(encoder: Encoder) -> bool:
     return type(encoder).fit is not Encoder.fit
 
 
-def _no_rows(widths: Mapping[str, Mapping[str, int]], classes: int, device: torch.device) -> Rows:
-    image, text = (np.empty((0, sum(widths[role].values())), dtype=np.float32) for role in ROLES)
+def _no_rows(widths: Mapping[str, Mapping[str, Width]], classes: int, device: torch.device) -> Rows:
+    image, text = (np.empty((0, sum(map(numbers, widths[role].values()))), dtype=np.float32) for role in ROLES)
     return Rows(image, text, np.empty((0, classes), dtype=np.bool_), device)

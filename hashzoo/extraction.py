@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.base import Encoder, Width
 from hashzoo.errors import HashzooError
 from hashzoo.processors import available_threads
 
@@ -63,20 +63,23 @@ class Extraction:
 
 
 @torch.no_grad()
-def features(encoder: Encoder, prepared: Tensor, widths: Mapping[str, int], how: Extraction) -> Tensor:
-    """A batch of prepared items, (B, ...), as (B, width) features on the CPU: named outputs side by side."""
+def features(encoder: Encoder, prepared: Tensor, widths: Mapping[str, Width], how: Extraction) -> Tensor:
+    """A batch of prepared items, (B, ...), as (B, width) features on the CPU: named outputs side by side.
+
+    Rows with sequences, which are long, are kept as float16 in any case.
+    """
     prepared = prepared.to(how.device)
     # Convolutions in TF32, which torch allows itself on GPUs, would make "float32" untrue.
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     reduced = torch.autocast(how.device.type, dtype=torch.bfloat16, enabled=how.precision == "bfloat16")
     with exact if how.device.type == "cuda" else contextlib.nullcontext(), reduced:
         outputs = {"pooled": encoder(prepared)} if list(widths) == ["pooled"] else encoder.forward_outputs(prepared)
-        row = torch.cat([outputs[name].float() for name in widths], dim=1)
-    stored = row.cpu().to(getattr(torch, how.stored))
-    if how.stored == "float16" and not torch.equal(stored.isfinite(), row.isfinite().cpu()):
-        raise HashzooError(
-            f"features go up to {row.abs().max().item():.3g}, which float16 cannot hold; leave out stored=float16"
-        )
+        row = torch.cat([outputs[name].float().flatten(1) for name in widths], dim=1)
+    half = how.stored == "float16" or not all(isinstance(width, int) for width in widths.values())
+    stored = row.cpu().to(torch.float16 if half else torch.float32)
+    if half and not torch.equal(stored.isfinite(), row.isfinite().cpu()):
+        advice = "leave out stored=float16" if how.stored == "float16" else "choose an encoder with smaller tokens"
+        raise HashzooError(f"features go up to {row.abs().max().item():.3g}, which float16 cannot hold; {advice}")
     return stored
 
 

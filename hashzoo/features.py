@@ -15,7 +15,7 @@ from torch import Tensor
 from hashzoo.arrays import LARGE, Selected, cached_array
 from hashzoo.data import Dataset
 from hashzoo.data.training import NO_TEXT
-from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.base import Encoder, Width
 from hashzoo.encoders.described import Described
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
@@ -28,7 +28,7 @@ class Encoded:
 
     Attributes:
         inputs: `features`, or (N, ...) prepared items when the encoder is trained along; memory-mapped.
-        widths: width of each named output.
+        widths: width of each named output, (tokens, width) of sequences.
         described: the encoder.
         frozen: whether the tower starts from features (True) or holds the encoder.
         how: the features are computed.
@@ -36,7 +36,7 @@ class Encoded:
     """
 
     inputs: np.ndarray
-    widths: dict[str, int]
+    widths: dict[str, Width]
     described: Described
     frozen: bool
     how: Extraction
@@ -44,7 +44,7 @@ class Encoded:
 
     @functools.cached_property
     def features(self) -> np.ndarray:
-        """(N, width) float32 or float16, memory-mapped; named outputs side by side in the order of `widths`."""
+        """(N, width) float32 or float16, memory-mapped; named outputs side by side, flat, in the order of `widths`."""
         return self.inputs if self.frozen else self.compute()
 
     @property
@@ -87,9 +87,9 @@ class Encoded:
         return features(self.encoder, prepared, self.widths, self.how).float() if self.frozen else prepared
 
 
-def widths_of(described: Described, outputs: Sequence[str]) -> dict[str, int]:
+def widths_of(described: Described, outputs: Sequence[str]) -> dict[str, Width]:
     """Widths of the named outputs that a head gets: "pooled", and what it asks for if the encoder has all of that."""
-    widths = {"pooled": described.dim}
+    widths: dict[str, Width] = {"pooled": described.dim}
     if outputs and all(name in described.outputs for name in outputs):
         widths |= {name: described.outputs[name] for name in outputs}
     return widths
@@ -142,7 +142,8 @@ def encode_modality(
 
         return cached_array(preimage, how.rows, make, f"{card['name']} {what} of {dataset.name}", f"{role}s")
 
-    computed = {"kind": "features", "encoder": card, "outputs": list(widths), **source, **how.place()}
+    shapes = [name if isinstance(width, int) else [name, *width] for name, width in widths.items()]
+    computed = {"kind": "features", "encoder": card, "outputs": shapes, **source, **how.place()}
     prepared = {"kind": "prepared", "encoder": card, **source}
 
     def compute() -> np.ndarray:

@@ -16,14 +16,16 @@ from hashzoo.codes import Codes, pack
 from hashzoo.cost import cost_of
 from hashzoo.data.stream import chunks
 from hashzoo.data.training import SeenRows, Training
+from hashzoo.encoders.base import numbers
 from hashzoo.errors import HashzooError
+from hashzoo.features import Encoded
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.online import OnlineTrainer, Rounds, jobs_of_chunks
-from hashzoo.recipe import ROLES, Cell, Recipe
-from hashzoo.train import Job, Rows
+from hashzoo.recipe import ROLES, Cell, Recipe, modality_of
+from hashzoo.train import STATISTICS_ROWS, Job, Rows
 from hashzoo.workbench import Workbench
 
-STATISTICS_ROWS = 20_000
+STATISTICS_NUMBERS = 2**27  # half a gigabyte
 
 
 def fit(recipe: Recipe, job: Job) -> Towers:
@@ -87,12 +89,9 @@ def make_job(
 
     `training` is all that is trained on unless told otherwise: of a stream, what arrives in one chunk.
     """
-    encoded = {role: bench.encoded(recipe, role) for role in ROLES}
+    encoded = {role: bench.encoded(recipe, role) for role in recipe.encoders}
     seen = training or bench.training
-    statistics = {
-        role: torch.from_numpy(encoded[role].features_of(seen.train.numbers(role)[:STATISTICS_ROWS])).float()
-        for role in ROLES
-    }
+    statistics = {role: _statistics(encoded[role], seen.train.numbers(role)) for role in ROLES}
 
     def tower(role: str) -> Tower:
         part = encoded[role]
@@ -104,8 +103,8 @@ def make_job(
         return made
 
     def rows(split: SeenRows) -> Rows:
-        image, text = (encoded[role].inputs_of(split.numbers(role)) for role in ROLES)
-        return Rows(image, text, split.labels, bench.device)
+        inputs = {role: part.inputs_of(split.numbers(modality_of(role))) for role, part in encoded.items()}
+        return Rows(inputs.pop("image"), inputs.pop("text"), split.labels, bench.device, extra=inputs)
 
     def text_inputs(strings: Sequence[str]) -> torch.Tensor:
         return bench.text_inputs(recipe, list(strings)).to(bench.device)
@@ -114,7 +113,7 @@ def make_job(
         train=rows(seen.train),
         bits=cell.bits,
         classes=bench.dataset.classes,
-        widths={role: dict(encoded[role].widths) for role in ROLES},
+        widths={role: dict(part.widths) for role, part in encoded.items()},
         loss=recipe.sections["loss"].build().to(bench.device) if "loss" in recipe.sections else None,
         device=bench.device,
         generator=torch.Generator().manual_seed(cell.seed),
@@ -123,6 +122,12 @@ def make_job(
         log=log,
         val=rows(seen.val) if len(seen.val) else None,
     )
+
+
+def _statistics(encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
+    """Features of so many of some rows as tell how all are centred and scaled; fewer of wide ones, such as tokens."""
+    wide = sum(numbers(width) for width in encoded.widths.values())
+    return torch.from_numpy(encoded.features_of(rows[: min(STATISTICS_ROWS, STATISTICS_NUMBERS // wide)])).float()
 
 
 def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, rows: np.ndarray) -> Codes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.base import Encoder, Width, numbers
 
 
 @dataclass
@@ -49,6 +50,24 @@ class HashHead(nn.Module):
 
     def forward(self, x: Mapping[str, Tensor]) -> Tensor:
         return self.layers(x["pooled"])
+
+
+def sequence(x: Mapping[str, Tensor], name: str = "tokens") -> tuple[Tensor, Tensor]:
+    """A named sequence of what a head takes, (B, tokens, width), and which of its tokens are padding, (B, tokens) bool.
+
+    Where the encoder has none: the feature vector as a sequence of one token, without padding.
+    """
+    if name not in x:
+        tokens = x["pooled"][:, None]
+        return tokens, torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    return x[name], ~x[name].any(dim=2)
+
+
+class Pooled(nn.Module):
+    """The standardised feature vector as it is, in the place of a head."""
+
+    def forward(self, x: Mapping[str, Tensor]) -> Tensor:
+        return x["pooled"]
 
 
 class Dropout(nn.Module):
@@ -95,10 +114,11 @@ class Tower(nn.Module):
 
     The input is one flat row per item: the features (all named outputs side by side) of a frozen
     encoder, or, when the encoder is trained along, what its `prepare` made. Features are centred
-    and scaled by statistics of the training rows before the head sees them.
+    and scaled by statistics of the training rows before the head sees them; of a sequence all tokens
+    alike, and padding, which is zero, stays so.
 
     Args:
-        head: takes {"pooled": (B, dim), ...} and gives (B, bits).
+        head: takes {"pooled": (B, dim), ...}, of a sequence (B, tokens, width), and gives (B, bits).
         widths: width of each named output, in the order in which they lie side by side.
         encoder: None when the input is features.
     """
@@ -106,31 +126,48 @@ class Tower(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, head: nn.Module, widths: Mapping[str, int], encoder: Encoder | None = None):
+    def __init__(self, head: nn.Module, widths: Mapping[str, Width], encoder: Encoder | None = None):
         super().__init__()
         self.head = head
         self.encoder = encoder
-        self.widths = dict(widths)
-        self.register_buffer("mean", torch.zeros(sum(widths.values())))
-        self.register_buffer("scale", torch.ones(sum(widths.values())))
+        self.widths: dict[str, Any] = dict(widths)
+        self._sizes = [numbers(width) for width in widths.values()]
+        self.register_buffer("mean", torch.zeros(sum(self._sizes)))
+        self.register_buffer("scale", torch.ones(sum(self._sizes)))
 
     def standardise(self, features: Tensor) -> None:
         """Set centre (per feature) and scale (one number a named output) from training features, (n, width)."""
-        self.mean.copy_(features.mean(dim=0))
-        parts = (features - self.mean).split(list(self.widths.values()), dim=1)
-        scales = [part.square().mean().sqrt().clamp_min(1e-6).expand(part.shape[1]) for part in parts]
+        means, scales = [], []
+        for part, width in zip(features.split(self._sizes, dim=1), self.widths.values(), strict=True):
+            rows = part if isinstance(width, int) else _without_padding(part.unflatten(1, width))
+            mean = rows.mean(dim=0)
+            means.append(mean.repeat(part.shape[1] // len(mean)))
+            scales.append((rows - mean).square().mean().sqrt().clamp_min(1e-6).expand(part.shape[1]))
+        self.mean.copy_(torch.cat(means))
         self.scale.copy_(torch.cat(scales))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """What the head takes: standardised features by name."""
         if self.encoder is not None:
             outputs = self.encoder.forward_outputs(x)
-            x = torch.cat([outputs[name] for name in self.widths], dim=1)
+            x = torch.cat([outputs[name].flatten(1) for name in self.widths], dim=1)
+        raw = dict(zip(self.widths, x.split(self._sizes, dim=1), strict=True))
         x = (x.float() - self.mean) / self.scale
-        return dict(zip(self.widths, x.split(list(self.widths.values()), dim=1), strict=True))
+        found = dict(zip(self.widths, x.split(self._sizes, dim=1), strict=True))
+        for name, width in self.widths.items():
+            if not isinstance(width, int):
+                there = raw[name].unflatten(1, width).any(dim=2, keepdim=True)
+                found[name] = found[name].unflatten(1, width) * there
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
+
+
+def _without_padding(tokens: Tensor) -> Tensor:
+    """The tokens of all rows that are no padding, (n, T, width) to (m, width); one of zeros where there are none."""
+    found = tokens[tokens.any(dim=2)]
+    return found if len(found) else tokens.new_zeros(1, tokens.shape[2])
 
 
 class Towers(nn.Module):

@@ -82,6 +82,9 @@ class RowsOf(Rows):
     def text(self, index: Tensor) -> Tensor:
         return self._rows.text(self._numbers[index])
 
+    def extra(self, role: str, index: Tensor) -> Tensor:
+        return self._rows.extra(role, self._numbers[index])
+
 
 def log_of_chunk(log: Callable[..., None], number: int) -> Callable[..., None]:
     """`job.log` for one chunk: what is logged counts its epochs from 1 in each."""

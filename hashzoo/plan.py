@@ -170,7 +170,7 @@ class Plan:
         """Do once, before workers start, what each of them would do: features and compiled kernels into the caches."""
         workbench = self._workbench
         for recipe in self._recipes():
-            for role in ROLES:
+            for role in recipe.encoders:
                 with contextlib.suppress(Exception):  # what fails here fails again in its cell, and is told there
                     workbench.encoded(recipe, role)
         blank = {
@@ -209,7 +209,7 @@ class Plan:
     def request(self, cell: Cell) -> str:
         """Digest of what was typed for a cell, and of every source and package that gives it a meaning."""
         typed = {
-            f"{assignment.section}.{assignment.key}": [assignment.text, _file_identity(assignment.text)]
+            f"{assignment.section}.{assignment.key}": [assignment.text, _identity(assignment)]
             for assignment in (*self.assignments, *cell.swept)
             if assignment.method in (None, cell.method)
         }  # of two for one setting the later one holds
@@ -218,7 +218,7 @@ class Plan:
             [
                 *(self.track.describe(), asked, typed, self.device, self.threads),
                 *(sources(self.zoo), environment()),
-                *(_file_identity(str(archive_folder(name.partition(":")[2]))) for name in cell.encoders.split("+")),
+                *(_encoder_identity(name) for name in cell.encoders.split("+")),
             ]
         )
 
@@ -243,14 +243,16 @@ class Plan:
 
         workbench = Workbench(self.dataset, self.track, find_device(self.device), self.threads, self.batch_size)
         missing: dict[str, MissingWeights] = {}
+        roles = dict.fromkeys(ROLES)
         for recipe in self._recipes():
-            for role in ROLES:
+            for role in recipe.encoders:
                 try:
                     workbench.described(recipe, role)
                 except MissingWeights as error:
                     missing[error.encoder] = error
+                    roles[role] = None
         if missing:
-            raise MissingWeights.joined(list(missing.values()))
+            raise MissingWeights.joined(list(missing.values()), list(roles))
         self._keep_track()
         return workbench
 
@@ -301,6 +303,18 @@ def find_device(device: str) -> torch.device:
 def sources(known: zoo.Zoo) -> dict[str, str]:
     own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", "encoders/*.py", "data/*.py")}
     return own | {p.name: p.source_digest() for p in known.plugins if p.state == "ok" and p.name != "hashzoo"}
+
+
+def _identity(assignment: Assignment) -> list[Any] | None:
+    """Of the file or folder that a setting names."""
+    named = _encoder_identity if assignment.key == "encoder" else _file_identity
+    return named(assignment.text)
+
+
+def _encoder_identity(name: str) -> list[Any] | None:
+    """Of the folder that an encoder's name holds, such as that of an archive."""
+    argument = name.partition(":")[2]
+    return _file_identity(str(archive_folder(argument))) if argument else None
 
 
 def _file_identity(text: str) -> list[Any] | None:

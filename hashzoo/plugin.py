@@ -36,6 +36,9 @@ class Method:
     `settings` are defaults such as {"trainer.lr": 1e-3, "image_head.hidden": 512}. `status` is
     "exact" (the constants are the paper's or its code's), "reconstruction" (some are ours) or "ours" (the method
     is in no paper).
+
+    `extra` names further encoders by role, {"teacher_image": "clip:ViT-B-32/openai"}: a word, and "_image" or "_text"
+    for what they encode. Their features of the rows that a job holds are `job.train.extra("teacher_image", index)`.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Method:
     summary: str = ""
     paper: str = ""
     status: str = "exact"
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 class Hooks:

@@ -69,10 +69,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method, its encoders by role, and a Section for each part that it has.
+    """A method, its encoders by role (images, texts, then further ones), and a Section for each part that it has.
 
-    `frozen` says for each role whether the encoder stays as it is, `extraction` how its features are computed and
-    kept (see `hashzoo.extraction`).
+    `frozen` says whether the encoders of images and of texts stay as they are (further ones always do), `extraction`
+    how the features of each role are computed and kept (see `hashzoo.extraction`), `further` what the encoders of
+    further roles are and who said so.
     """
 
     method: Method
@@ -81,11 +82,13 @@ class Recipe:
     sections: Mapping[str, Section]
     frozen: Mapping[str, Value]
     extraction: Mapping[str, Mapping[str, Value]]
+    further: Mapping[str, Value]
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Every setting as {"trainer.lr": {"value": ..., "origin": ...}}."""
         values = {f"{name}.{key}": v for name, part in self.sections.items() for key, v in part.settings.items()}
         values |= {f"{role}.frozen": value for role, value in self.frozen.items()}
+        values |= {f"{role}.encoder": value for role, value in self.further.items()}
         values |= {f"{role}.{key}": value for role, how in self.extraction.items() for key, value in how.items()}
         return {name: {"value": value.value, "origin": value.origin} for name, value in sorted(values.items())}
 
@@ -107,8 +110,8 @@ class Recipe:
         return 1 if all(value.value for value in self.frozen.values()) else available_threads()
 
     def outputs(self, role: str) -> tuple[str, ...]:
-        """Named outputs of the encoder of a role that the method asks for."""
-        return self.method.image_outputs if role == "image" else self.method.text_outputs
+        """Named outputs of the encoder of a role that the method asks for; none of a further role."""
+        return {"image": self.method.image_outputs, "text": self.method.text_outputs}.get(role, ())
 
     def encoder(self, role: str) -> Any:
         """The encoder of a role, constructed; what follows the colon of its name is the first argument.
@@ -120,7 +123,8 @@ class Recipe:
         if trained:
             section = replace(section, settings={**section.settings, "weights": Value("random", "method")})
         _, _, argument = self.encoders[role].partition(":")
-        given = {"modality": role} if "modality" in inspect.signature(section.target).parameters else {}
+        wanted = modality_of(role)
+        given = {"modality": wanted} if "modality" in inspect.signature(section.target).parameters else {}
         encoder = section.build(*([argument] if argument else []), **given)
         modality = getattr(encoder, "modality", None)
         if modality not in ROLES:
@@ -129,8 +133,9 @@ class Recipe:
                 f"what it encodes; its `modality` must be image or text",
                 exit_code=1,
             )
-        if modality != role:
-            raise HashzooError(f"'{self.encoders[role]}' encodes {modality}s, not {role}s; write IMAGE+TEXT")
+        if modality != wanted:
+            advice = "write IMAGE+TEXT" if role in ROLES else f"choose another with --set {role}.encoder=NAME"
+            raise HashzooError(f"'{self.encoders[role]}' encodes {modality}s, not {wanted}s; {advice}")
         if trained:
             from hashzoo.encoders.trained import load_trained
 
@@ -149,12 +154,17 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
     """Look up everything that a method names, import it, and resolve its settings.
 
     An assignment without a method's name is skipped where the method has no such setting; see `check_used`.
+
+    Args:
+        encoders: of images and texts; a further role that is not among them has the encoder of its modality.
     """
     plugin, method = zoo.find("method", name)
     mine = [a for a in assignments if a.method in (None, method.name)]
     heads = {"image_head": method.image_head, "text_head": method.text_head}
     targets: dict[str, tuple[Plugin, str]] = {name: (plugin, head) for name, head in heads.items() if head}
-    for role in ROLES:
+    further = {role: _further(role, encoders, mine) for role in method.extra}
+    encoders = {role: encoders[role] for role in ROLES} | {role: str(value.value) for role, value in further.items()}
+    for role in encoders:
         owner, part = zoo.find("encoder", encoders[role].partition(":")[0])
         targets[role] = (owner, part.target)
     for kind in ("loss", "trainer"):
@@ -162,23 +172,26 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
             owner, part = zoo.find(kind, getattr(method, kind))
             targets[kind] = (owner, part.target)
 
-    sections = {}
-    for section in SECTIONS:
+    sections: dict[str, Section] = {}
+    for section in (*SECTIONS, *further):
         if section not in targets:
             continue
         owner, path = targets[section]
         target = resolve_target(owner, path)
-        given = GIVEN.get(section, ())
-        if section in ROLES and ":" in encoders[section]:
+        given = GIVEN.get("image" if section in encoders else section, ())
+        if section in encoders and ":" in encoders[section]:
             given = (*given, _first_argument(target, encoders[section]))
         known = keywords(target, given)
         core = [key for key in ("frozen", *EXTRACTION) if section in ROLES and key not in known]
+        core += ["encoder", *(key for key in EXTRACTION if key not in known)] if section in further else []
         recipe = {key: v for key, v in method.settings.items() if key not in [f"{section}.{name}" for name in core]}
-        if section in ROLES and encoders[section] != getattr(method, section):
+        if section in encoders and encoders[section] != _named(method, section):
             # The recipe's settings of an encoder are for the encoder that it names.
             recipe = {key: value for key, value in recipe.items() if not key.startswith(f"{section}.")}
         usable = [a for a in mine if a.section == section and a.key not in core and (a.method or a.key in known)]
         settings = resolve(section, target, recipe, usable, given)
+        if section in further and encoders[section] == encoders[modality_of(section)]:
+            settings = _taken_over(sections[modality_of(section)].settings, settings)
         _check_storable(section, owner, settings)
         sections[section] = Section(target, owner, settings)
     frozen = {role: _frozen(role, method, mine) for role in ROLES}
@@ -188,11 +201,20 @@ def build(zoo: Zoo, name: str, encoders: Mapping[str, str], assignments: Iterabl
                 f"'{method.name}' makes {role} codes with modules of its own, which take features of a frozen encoder; "
                 f"leave out {role}.frozen=false"
             )
-    extraction = {
-        role: {key: _choice(role, key, mine) for key in EXTRACTION if key not in sections[role].settings}
-        for role in ROLES
-    }
-    return Recipe(method, plugin, dict(encoders), sections, frozen, extraction)
+    extraction: dict[str, Mapping[str, Value]] = {}
+    for role in encoders:
+        extraction[role] = {key: _choice(role, key, mine) for key in EXTRACTION if key not in sections[role].settings}
+        if role in further and encoders[role] == encoders[modality_of(role)]:
+            extraction[role] = _taken_over(extraction[modality_of(role)], extraction[role])
+    nowhere = [a for a in mine if a.method and a.section not in sections]
+    if nowhere:
+        raise HashzooError(f"'{name}' has no {nowhere[0].section}{did_you_mean(nowhere[0].section, sections)}")
+    return Recipe(method, plugin, encoders, sections, frozen, extraction, further)
+
+
+def modality_of(role: str) -> str:
+    """What the encoder of a role encodes: "image" of "image" and of "teacher_image"."""
+    return role.rpartition("_")[2]
 
 
 def check_used(assignments: Iterable[Assignment], recipes: Iterable[Recipe]) -> None:
@@ -223,15 +245,15 @@ def parse_encoders(spec: str, zoo: Zoo) -> list[str]:
 
 
 def pair_of(spec: str, method: Method, zoo: Zoo, raw: Collection[str] = ROLES) -> dict[str, str]:
-    """The encoder of each role for one entry of `--encoders` and one method.
+    """The encoder of each role for one entry of `--encoders` and one method; of further roles only "paper" says any.
 
     "lite" is lite0+minilm, "paper" is what the method names, both as far as the data set has `raw` items and
     its own features otherwise; "A+B" is A for images and B for texts; one name alone stands for both roles
     if the encoder serves both, and is completed by lite otherwise.
     """
     if spec in ("lite", "paper"):
-        pair = dict(LITE) if spec == "lite" else {"image": method.image, "text": method.text}
-        return {role: name if role in raw else "given" for role, name in pair.items()}
+        found = dict(LITE) if spec == "lite" else {"image": method.image, "text": method.text, **method.extra}
+        return {role: name if modality_of(role) in raw else "given" for role, name in found.items()}
     names = spec.split("+")
     if len(names) > 2:
         raise HashzooError(f"'{spec}' names {len(names)} encoders; write IMAGE+TEXT")
@@ -258,6 +280,25 @@ def _check_storable(section: str, owner: Plugin, settings: Mapping[str, Value]) 
                 f"which cannot be written as JSON; settings are numbers, words, true, false, none and lists of them",
                 exit_code=1,
             ) from error
+
+
+def _named(method: Method, role: str) -> str:
+    """The encoder that a method names for a role."""
+    return getattr(method, role) if role in ROLES else method.extra[role]
+
+
+def _further(role: str, encoders: Mapping[str, str], assignments: Iterable[Assignment]) -> Value:
+    """The encoder of a further role: what the user says, or `encoders`, or else that of its modality."""
+    value = Value(encoders.get(role, encoders[modality_of(role)]), "method" if role in encoders else "default")
+    for assignment in assignments:
+        if (assignment.section, assignment.key) == (role, "encoder"):
+            value = Value(assignment.text, "user")
+    return value
+
+
+def _taken_over(pair: Mapping[str, Value], own: Mapping[str, Value]) -> dict[str, Value]:
+    """Settings of a further role with an encoder of the pair: those of the pair, unless it has others of its own."""
+    return {name: Value(pair[name].value, "default") if own[name].origin == "default" else own[name] for name in own}
 
 
 def _first_argument(target: Any, encoder: str) -> str:

@@ -70,7 +70,7 @@ def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
             **({"trained": "online" if learns_online(recipe) else "offline"} if bench.track.stream else {}),
         },
         "encoders": {
-            role: {"name": recipe.encoders[role], "card": bench.described(recipe, role).card} for role in ROLES
+            role: {"name": name, "card": bench.described(recipe, role).card} for role, name in recipe.encoders.items()
         },
         "settings": recipe.settings(),
         "bits": cell.bits,
@@ -128,7 +128,7 @@ def train_cell(
         "request": request,
         "method": cell.method,
         "encoders": dict(recipe.encoders),
-        "random_weights": [r for r in ROLES if description["encoders"][r]["card"].get("weights") == "random"],
+        "random_weights": [r for r, e in description["encoders"].items() if e["card"].get("weights") == "random"],
         "settings": typed_settings(description),
         "bits": cell.bits,
         "seed": cell.seed,
@@ -154,7 +154,7 @@ def train_cell(
     }
     write_json(folder / "run.json", description | about)
     try:
-        for role in ROLES:
+        for role in recipe.encoders:
             bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
         codes, seconds, cost, rounds = _fit_and_encode(bench, recipe, cell, folder, watch)
         start = time.perf_counter()

@@ -1,8 +1,9 @@
 """From `--set trainer.lr=1e-3` to constructor keywords: types, origins, suggestions.
 
 A setting belongs to a section of the recipe: `image` and `text` (encoders), `image_head` and
-`text_head`, `loss`, `trainer`. What a section accepts are the keywords of the constructor behind
-it; there is no second list of options. `soda.trainer.lr=1e-3` sets it for one method alone, and
+`text_head`, `loss`, `trainer`, and the roles of further encoders that a method names, such as
+`teacher_image`. What a section accepts are the keywords of the constructor behind it; there is
+no second list of options. `soda.trainer.lr=1e-3` sets it for one method alone, and
 settings of the data set, `dataset.size=64`, and of what is seen of it in training,
 `train_data.label_noise=0.2`, hold for all methods.
 """
@@ -10,6 +11,7 @@ settings of the data set, `dataset.size=64`, and of what is seen of it in traini
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -20,6 +22,7 @@ from hashzoo.errors import HashzooError, did_you_mean
 
 SECTIONS = ("image", "text", "image_head", "text_head", "loss", "trainer")
 SHARED = ("dataset", "train_data")  # by all methods, so that they are compared on the same data
+FURTHER = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_(image|text)")  # roles of further encoders
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,14 @@ class Value:
 
 
 def parse_assignments(
-    texts: Iterable[str], methods: Iterable[str], sections: Iterable[str] = (*SECTIONS, *SHARED)
+    texts: Iterable[str], methods: Iterable[str], sections: Iterable[str] | None = None
 ) -> list[Assignment]:
     """Split each "[method.]section.key=value"; a later assignment to the same path wins.
 
     Args:
         texts: as typed.
         methods: those asked for.
-        sections: those that can be set for all methods.
+        sections: those that can be set for all methods; None: every one, further encoders too.
     """
     methods = list(methods)
     parsed: dict[str, Assignment] = {}
@@ -65,8 +68,9 @@ def parse_assignments(
         section, key = names[-2:]
         if method is not None and method not in methods:
             raise HashzooError(f"'{text}' is for a method that was not asked for{did_you_mean(method, methods)}")
-        allowed = SECTIONS if method else tuple(sections)
-        if section not in allowed:
+        allowed = SECTIONS if method else (*SECTIONS, *SHARED) if sections is None else tuple(sections)
+        further = FURTHER.fullmatch(section) and (method or sections is None)
+        if section not in allowed and not further:
             raise HashzooError(f"'{section}' in '{text}' is no section{did_you_mean(section, allowed)}")
         assignment = Assignment(method, section, key, value.strip())
         parsed.pop(assignment.path, None)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hashzoo.arrays import Selected, take
-from hashzoo.model import Tower, Towers
+from hashzoo.model import Pooled, Tower, Towers
+
+STATISTICS_ROWS = 20_000  # of the training rows, from which features are centred and scaled
 
 
 @dataclass
@@ -47,13 +50,19 @@ class Rows:
 
     `image` and `text` are what the towers take: cached features (n, width) of a frozen encoder, or
     prepared items (n, ...) of one that is trained along. They may be read from a file when they are taken: take
-    batches. Features come as float32, however they are kept.
+    batches. Features come as float32, however they are kept. `extra` holds features of the same rows by the roles of
+    further encoders.
     """
 
     def __init__(
-        self, image: np.ndarray | Selected, text: np.ndarray | Selected, labels: np.ndarray, device: torch.device
+        self,
+        image: np.ndarray | Selected,
+        text: np.ndarray | Selected,
+        labels: np.ndarray,
+        device: torch.device,
+        extra: Mapping[str, np.ndarray | Selected] | None = None,
     ):
-        self._image, self._text, self.device = image, text, device
+        self._image, self._text, self._extra, self.device = image, text, dict(extra or {}), device
         self._labels = torch.from_numpy(labels).to(device)
 
     def __len__(self) -> int:
@@ -69,6 +78,10 @@ class Rows:
 
     def text(self, index: Tensor) -> Tensor:
         return self._take(self._text, index)
+
+    def extra(self, role: str, index: Tensor) -> Tensor:
+        """Features of a further encoder that the method names (`Method.extra`), (len(index), width), frozen."""
+        return self._take(self._extra[role], index)
 
     def batch(self, index: Tensor) -> Batch:
         return _TakenBatch(self, index, self._labels[index.to(self.device)].float())
@@ -86,7 +99,8 @@ class Job:
         train: the training rows.
         bits: code length.
         classes: label names, in the order of the label columns.
-        widths: {"image": {"pooled": dim, ...}, "text": {...}}, what the heads see.
+        widths: {"image": {"pooled": dim, ...}, "text": {...}}, what the heads see, and the same of further encoders;
+            (tokens, width) of a sequence.
         loss: the recipe's loss, or None when the trainer brings its own.
         device: where the towers are.
         generator: the only source of randomness a trainer needs (CPU, seeded).
@@ -101,7 +115,7 @@ class Job:
     train: Rows
     bits: int
     classes: tuple[str, ...]
-    widths: dict[str, dict[str, int]]
+    widths: dict[str, dict[str, Any]]
     loss: nn.Module | None
     device: torch.device
     generator: torch.Generator
@@ -115,6 +129,15 @@ class Job:
         order = torch.randperm(len(self.train), generator=self.generator)
         for index in order.tensor_split(-(-len(order) // size)):
             yield self.train.batch(index)
+
+    def standardised(self, role: str) -> Tower:
+        """A tower that centres and scales what `train.extra(role, ...)` gives, (B, dim), and does nothing else.
+
+        Statistics are of the training rows of this job.
+        """
+        tower = Tower(Pooled(), self.widths[role])
+        tower.standardise(self.train.extra(role, torch.arange(len(self.train))[:STATISTICS_ROWS]).cpu())
+        return tower.to(self.device)
 
 
 class Trainer(ABC):

@@ -20,7 +20,7 @@ from hashzoo.encoders.trained import check_trained
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.extraction import Extraction
 from hashzoo.features import Encoded, encode_modality
-from hashzoo.recipe import Recipe
+from hashzoo.recipe import Recipe, modality_of
 from hashzoo.settings import plain
 from hashzoo.source import environment
 from hashzoo.storage import canonical_json, digest
@@ -58,7 +58,7 @@ class Workbench:
     def described(self, recipe: Recipe, role: str) -> Described:
         """The encoder of a role: its card from the cache, or built and fitted once for all cells of equal settings."""
         how = self.extraction(recipe, role)
-        key = digest([recipe.encoders[role], role, _section(recipe, role), how.card()])
+        key = digest([recipe.encoders[role], modality_of(role), _section(recipe, role), how.card()])
         if key not in self._described:
             weights, trained = recipe.trained(role)
             if trained:
@@ -82,7 +82,7 @@ class Workbench:
             if isinstance(encoder, Lookup):
                 encoder.open(self.dataset)
             else:
-                encoder.fit(self.training.train.items(self.dataset, role))
+                encoder.fit(self.training.train.items(self.dataset, modality_of(role)))
             card = full_card(encoder, recipe, role, how)
             canonical_json(card)
         except HashzooError:
@@ -102,7 +102,7 @@ class Workbench:
         named = [recipe.encoders[role].partition(":")[2].removeprefix("local-dir:"), *map(str, settings.values())]
         preimage = {
             "encoder": recipe.encoders[role],
-            "role": role,
+            "role": modality_of(role),
             "settings": settings,
             "extraction": self.extraction(recipe, role).card(),
             # What a relative path means depends on where one is.
@@ -111,19 +111,19 @@ class Workbench:
             "environment": environment(),
         }
         if getattr(section.target, "fit", None) is not Encoder.fit:
-            rows = np.ascontiguousarray(self.training.train.numbers(role), dtype="<i8")
+            rows = np.ascontiguousarray(self.training.train.numbers(modality_of(role)), dtype="<i8")
             preimage["fitted on"] = [self.dataset.fingerprint(), digest(rows.tobytes())]
         return preimage
 
     def encoded(self, recipe: Recipe, role: str) -> Encoded:
-        """All rows of one modality as this recipe's tower takes them."""
+        """All rows of one modality as this recipe's tower takes them; those of a further role are features."""
         outputs = recipe.outputs(role)
-        frozen = recipe.frozen[role].value
-        how = self.extraction(recipe, role)
-        key = digest([recipe.encoders[role], role, _section(recipe, role), list(outputs), frozen, how.card()])
+        frozen = recipe.frozen[role].value if role in recipe.frozen else True
+        modality, how = modality_of(role), self.extraction(recipe, role)
+        key = digest([recipe.encoders[role], modality, _section(recipe, role), list(outputs), frozen, how.card()])
         if key not in self._encoded:
             described = self.described(recipe, role)
-            self._encoded[key] = encode_modality(self.dataset, described, role, outputs, frozen, how)
+            self._encoded[key] = encode_modality(self.dataset, described, modality, outputs, frozen, how)
         return self._encoded[key]
 
     def extraction(self, recipe: Recipe, role: str) -> Extraction:

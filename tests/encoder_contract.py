@@ -35,8 +35,9 @@ def check_contract(encoder: Encoder, items: Sequence[Any], *, tolerance: float =
     assert torch.isfinite(together).all()
     scale = together.abs().max()
     assert (together - one_by_one).abs().max() <= tolerance * scale
-    assert {name: value.shape[1] for name, value in outputs.items()} == {"pooled": encoder.dim, **encoder.outputs}
-    assert all(value.ndim == 2 and value.dtype == torch.float32 for value in outputs.values())
+    widths = {name: value.shape[1] if value.ndim == 2 else tuple(value.shape[1:]) for name, value in outputs.items()}
+    assert widths == {"pooled": encoder.dim, **encoder.outputs}
+    assert all(value.dtype == torch.float32 for value in outputs.values())
     assert (outputs["pooled"] - together).abs().max() <= tolerance * scale
     assert torch.equal(before, torch.get_rng_state())
     card = encoder.card()

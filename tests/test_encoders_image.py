@@ -67,7 +67,9 @@ def tiny_clip(tmp_path_factory) -> tuple[str, str]:
 
 def test_timm_keeps_the_contract_and_has_the_four_stages_of_a_resnet():
     encoder = TimmEncoder(RESNET, weights="random", pixels=64)
-    assert encoder.outputs == {"stage1": 64, "stage2": 128, "stage3": 256, "stage4": 512}
+    stages = {"stage1": 64, "stage2": 128, "stage3": 256, "stage4": 512}
+    assert encoder.outputs == stages | {"tokens": (16, 512)}
+    assert encoder.card()["outputs"] == stages
     check_contract(encoder, pictures())
 
 
@@ -87,7 +89,7 @@ def test_stages_are_the_pooled_maps_of_the_layers():
 @pytest.mark.parametrize(("name", "stages"), [("test_vit", 6), ("mobilenetv3_small_050", 4)])
 def test_timm_serves_other_families(name, stages):
     encoder = TimmEncoder(name, weights="random", pixels=64)
-    assert len(encoder.outputs) == stages
+    assert len(encoder.outputs) == stages + 1
     check_contract(encoder, pictures(3))
 
 

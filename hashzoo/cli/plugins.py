@@ -93,7 +93,9 @@ def _print(plugin: zoo.Plugin) -> None:
         for offer in plugin.offers.get(kind, ()):
             out.print(Text.assemble("\n", (f"{kind} {offer.name}", "bold"), f"  {offer.summary}"))
             if isinstance(offer, Method):
-                out.print(f"  encoders of the paper: {offer.image} + {offer.text}", highlight=False, markup=False)
+                further = "".join(f", {role} {encoder}" for role, encoder in offer.extra.items())
+                pair = f"{offer.image} + {offer.text}"
+                out.print(f"  encoders of the paper: {pair}{further}", highlight=False, markup=False)
                 out.print(f"  constants: {offer.status}; paper: {offer.paper or 'none'}", highlight=False, markup=False)
             for setting, value in _settings(plugin, offer).items():
                 out.print(f"  {setting}={value}", highlight=False, markup=False)

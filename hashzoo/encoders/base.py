@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from hashzoo.errors import HashzooError
 
+Width = int | tuple[int, int]  # of a flat vector, or (tokens, width) of a sequence
+
 
 class MissingWeights(HashzooError):
     """The pretrained weights of an encoder are not on this machine and could not be fetched.
@@ -27,18 +29,22 @@ class MissingWeights(HashzooError):
         super().__init__(f"no weights for encoder '{encoder}': {reason}. {self._ways(path_help)}")
 
     @classmethod
-    def joined(cls, errors: Sequence[MissingWeights]) -> HashzooError:
-        """One error for all encoders of a request that lack weights."""
+    def joined(cls, errors: Sequence[MissingWeights], roles: Sequence[str] = ("image", "text")) -> HashzooError:
+        """One error for all encoders of a request that lack weights, in these roles."""
         if len(errors) == 1:
-            return errors[0]
+            (error,) = errors
+            return HashzooError(
+                f"no weights for encoder '{error.encoder}': {error.reason}. {cls._ways(error.path_help, roles)}"
+            )
         each = "".join(f"\n  {error.encoder}: {error.reason} (a path: {error.path_help})" for error in errors)
-        return HashzooError(f"no weights for {len(errors)} encoders:{each}\n{cls._ways('a path')}")
+        return HashzooError(f"no weights for {len(errors)} encoders:{each}\n{cls._ways('a path', roles)}")
 
     @staticmethod
-    def _ways(path_help: str) -> str:
+    def _ways(path_help: str, roles: Sequence[str] = ("image", "text")) -> str:
+        others = ", ".join(f"{role}.weights" for role in roles[1:])
         return (
             f"Three ways: run once with a network, so that they are fetched and cached; give {path_help} with "
-            f"--set METHOD.image.weights=PATH (or text.weights); or ask for untrained ones, which every table marks, "
+            f"--set METHOD.image.weights=PATH (or {others}); or ask for untrained ones, which every table marks, "
             f"with --set METHOD.image.weights=random"
         )
 
@@ -55,7 +61,8 @@ class Encoder(nn.Module):
     Attributes:
         modality: "image" (items are RGB PIL images) or "text" (items are strings).
         dim: width of the feature vector.
-        outputs: widths of further named outputs, such as {"stage1": 64}; flat vectors.
+        outputs: widths of further named outputs, such as {"stage1": 64}; of a sequence (tokens, width), such as
+            {"tokens": (16, 512)}.
         files: every file and folder that it was read from, where its card depends on nothing else but its settings,
             the installed packages and what it was fitted on. The card is then remembered, and the encoder not built
             where its features are cached. None where this is not known.
@@ -63,7 +70,7 @@ class Encoder(nn.Module):
 
     modality: str
     dim: int
-    outputs: Mapping[str, int] = {}
+    outputs: Mapping[str, Width] = {}
     files: Sequence[Path] | None = None
 
     def fit(self, items: Iterable[Any]) -> None:
@@ -78,12 +85,20 @@ class Encoder(nn.Module):
         """A batch of prepared items, (B, ...), as float32 features, (B, dim)."""
 
     def forward_outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """All outputs of a batch by name: "pooled" (B, dim) and each of `outputs`, (B, width)."""
+        """All outputs of a batch by name: "pooled" (B, dim) and each of `outputs`, (B, width) or (B, tokens, width).
+
+        Tokens that are padding, which shorter texts have at their end, are zero.
+        """
         return {"pooled": self(x)}
 
     @abstractmethod
     def card(self) -> dict[str, Any]:
         """Everything that can change the output, as plain JSON: architecture, weights digest, sizes."""
+
+
+def numbers(width: Width) -> int:
+    """How many numbers an output of a width has."""
+    return width if isinstance(width, int) else width[0] * width[1]
 
 
 def state_digest(module: nn.Module) -> str:

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from hashzoo.encoders.base import Encoder, MissingWeights
 from hashzoo.encoders.pixels import Normalise, check_pixels, square
+from hashzoo.encoders.tokens import SIDE, TOKENS, in_grid, padded
 from hashzoo.encoders.weights import files_in, hub, hub_files, hub_reason, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
 
@@ -28,6 +29,9 @@ NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")  
 
 class Clip(Encoder):
     """The image or the text tower of a CLIP model (Radford et al., ICML 2021): embeddings of unit length.
+
+    Transformers have an output "tokens", after the last block and the projection, of any length: patches averaged over
+    a grid of 4 x 4, or the first 32 tokens before the one that ends the text.
 
     Only the tower of `modality` is part of the module. Preprocessing and activation are the ones
     that open_clip records for the tag, also when the weights come from a file: the openai weights
@@ -77,6 +81,10 @@ class Clip(Encoder):
             self._set_preprocessing(tag_config or getattr(self.tower, "preprocess_cfg", {}))
         else:
             self._set_tokenizer(max_tokens)
+        if _has_tokens(self.tower):
+            self.tower.output_tokens = True  # beside the embedding
+            count = SIDE * SIDE if modality == "image" else min(TOKENS, self.tokenizer.context_length)
+            self.outputs = {"tokens": (count, self.dim)}
         self.eval()
 
     def prepare(self, item: Any) -> Tensor:
@@ -87,10 +95,32 @@ class Clip(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Prepared items to (B, dim) float32 of unit length."""
-        features = self.tower(self.normalise(x) if self.modality == "image" else x.long())
-        if isinstance(features, tuple):  # CoCa: the embedding and the tokens
+        features = self._run(x)
+        if isinstance(features, tuple):  # the embedding and the tokens
             features = features[0]
         return normalize(features, dim=-1).float()
+
+    def forward_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """The embeddings of a batch and, of a transformer, its tokens."""
+        if not self.outputs:
+            return {"pooled": self(x)}
+        features, tokens = self._run(x)
+        if self.modality == "image":
+            patches = _projected(tokens, self.tower.proj).transpose(1, 2)
+            tokens = in_grid(patches.unflatten(2, self.tower.grid_size))
+        else:
+            before_end = torch.arange(x.shape[1], device=x.device) < self._ends(x)[:, None]
+            tokens = padded(_projected(tokens, self.tower.text_projection), before_end, self.outputs["tokens"])
+        return {"pooled": normalize(features, dim=-1).float(), "tokens": tokens.float()}
+
+    def _run(self, x: Tensor) -> Any:
+        return self.tower(self.normalise(x) if self.modality == "image" else x.long())
+
+    def _ends(self, x: Tensor) -> Tensor:
+        """Where the token stands that ends each text, (B,): the largest, unless the model names another."""
+        if self.tower.pool_type == "argmax":
+            return x.argmax(dim=1)
+        return (x == self.tower.eos_id).int().argmax(dim=1)
 
     def card(self) -> dict[str, Any]:
         card: dict[str, Any] = {
@@ -161,6 +191,22 @@ class Clip(Encoder):
         self.pixels = int(sides[0])
         self.mode, self.interpolation = preprocess["resize_mode"], preprocess["interpolation"]
         self.normalise = Normalise(preprocess["mean"], preprocess["std"])
+
+
+def _has_tokens(tower: Any) -> bool:
+    """Whether a tower is a transformer whose tokens are those of the picture or of the text."""
+    from open_clip.transformer import TextTransformer, VisionTransformer
+
+    if isinstance(tower, VisionTransformer):
+        pools_once = tower.attn_pool is None and not tower.final_ln_after_pool
+        return pools_once and tower.pool_type in ("tok", "avg")
+    return isinstance(tower, TextTransformer) and tower.cls_emb is None and tower.pool_type in ("argmax", "eos")
+
+
+def _projected(tokens: Tensor, projection: Any) -> Tensor:
+    if projection is None:
+        return tokens
+    return projection(tokens) if isinstance(projection, nn.Module) else tokens @ projection
 
 
 def _configs(model: str, tag: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.base import Encoder, Width
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
 from hashzoo.storage import cache_dir, digest, file_identity, read_json, write_json
@@ -26,14 +26,14 @@ class Described:
     Attributes:
         card: the encoder's, and "name": what the user calls it.
         dim: width of the feature vector.
-        outputs: widths of further named outputs.
+        outputs: widths of further named outputs, (tokens, width) of sequences.
         looks_up: whether the encoder looks features up (`Lookup`).
         build: makes the encoder, fitted, in evaluation mode, where it is to run.
     """
 
     card: Mapping[str, Any]
     dim: int
-    outputs: Mapping[str, int]
+    outputs: Mapping[str, Width]
     looks_up: bool
     build: Callable[[], Encoder]
 
@@ -70,7 +70,8 @@ def recalled(preimage: Mapping[str, Any], build: Callable[[], Described]) -> Des
                     )
                 return made.encoder
 
-            return Described(card, int(note["dim"]), dict(note["outputs"]), False, built)
+            outputs = {name: tuple(w) if isinstance(w, list) else w for name, w in note["outputs"].items()}
+            return Described(card, int(note["dim"]), outputs, False, built)
     return None
 
 

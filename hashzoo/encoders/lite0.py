@@ -24,7 +24,8 @@ class Lite0(TimmEncoder):
     error and gives wrong features.
 
     It offers no stages beside the pooled features: with the default encoders every method sees the
-    same input, so that a table compares methods and not what they take from a backbone.
+    same input, so that a table compares methods and not what they take from a backbone. Its
+    "tokens" are the positions whose mean is that vector.
 
     Args:
         pixels: side of the square input. 128 is fast, and enough for drawings and small pictures; the network
@@ -39,7 +40,8 @@ class Lite0(TimmEncoder):
         if weights == "pretrained":
             weights = str(package_file())
         super().__init__("tf_efficientnet_lite0", weights=weights, pixels=pixels)
-        self.outputs = {}
+        self._places, self._stages = [], {}
+        self.outputs = {"tokens": self.outputs["tokens"]}
         self.normalise = Normalise(mean=[127 / 255] * 3, std=[128 / 255] * 3).eval()
 
     def _read(self, path: Path) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hashzoo.encoders.base import Encoder
+from hashzoo.encoders.tokens import TOKENS, padded
 from hashzoo.encoders.weights import files_in, no_bars, package_folder, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
 from hashzoo.storage import digest
@@ -45,6 +46,7 @@ class MiniLM(Encoder):
         self.max_tokens, self.weights, self.files = max_tokens, weights, files_in(folder)
         self.tokenizer, self.model = _load(folder, untrained=weights == "random")
         self.dim = int(self.model.config.hidden_size)
+        self.outputs = {"tokens": (min(TOKENS, max_tokens), self.dim)}
         self.eval()
 
     def prepare(self, item: str) -> Tensor:
@@ -56,10 +58,21 @@ class MiniLM(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, max_tokens) token ids to (B, dim) float32 of unit length."""
+        return self._pooled(*self._hidden(x))
+
+    def forward_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """The vectors of a batch, and the first tokens of the last layer, those that mark start and end among them."""
+        hidden, mask = self._hidden(x)
+        return {"pooled": self._pooled(hidden, mask), "tokens": padded(hidden, mask, self.outputs["tokens"])}
+
+    def _hidden(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The last layer, (B, T, dim), T the length of the longest text, and what is no padding, (B, T) bool."""
         mask = x != PADDING
         longest = int(mask.sum(1).max())  # padding is at the end, so nothing but padding is cut
         x, mask = x[:, :longest], mask[:, :longest]
-        hidden = self.model(input_ids=x.clamp(min=0).long(), attention_mask=mask.long()).last_hidden_state
+        return self.model(input_ids=x.clamp(min=0).long(), attention_mask=mask.long()).last_hidden_state, mask
+
+    def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
         weight = mask.unsqueeze(-1).to(hidden.dtype)
         return normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1).float()
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hashzoo.encoders.base import Encoder, MissingWeights
 from hashzoo.encoders.pixels import Normalise, check_pixels, square
+from hashzoo.encoders.tokens import SIDE, in_grid
 from hashzoo.encoders.weights import files_in, hub, hub_files, hub_reason, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
 from hashzoo.storage import read_json
@@ -33,7 +34,8 @@ class TimmEncoder(Encoder):
     Preprocessing (size, crop, interpolation, mean, std) is the one that timm records for the tag, or that
     the configuration of the repository or folder says.
     `outputs` are "stage1" (shallow) to "stageN" (deep): the global average pool of every feature
-    map at stride 4 and deeper, which for a ResNet are its four stages.
+    map at stride 4 and deeper, which for a ResNet are its four stages; and "tokens", the map that becomes
+    the feature vector (of a transformer its patches, after the last norm), averaged over a grid of 4 x 4.
 
     Args:
         name: a timm name with or without tag, such as "resnet50.a1_in1k"; "hf-hub:OWNER/NAME" for another
@@ -91,7 +93,8 @@ class TimmEncoder(Encoder):
             self.files = _fetched(self.model.pretrained_cfg)
         self.eval()
         self.dim = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
-        self._stages, self.outputs = _stages(self.model)
+        self._places, self._stages = _stages(self.model)
+        self.outputs = {**self._stages, "tokens": (SIDE * SIDE, int(self.model.num_features))} if self._stages else {}
 
     def prepare(self, item: Image) -> Tensor:
         """An image of any size as (3, pixels, pixels) uint8."""
@@ -102,12 +105,16 @@ class TimmEncoder(Encoder):
         return self.model(self._input(x)).float()
 
     def forward_outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """The features and the stages of a batch, from one pass."""
+        """The features, the stages and the tokens of a batch, from one pass."""
         if not self.outputs:
             return {"pooled": self(x)}
-        last, maps = self.model.forward_intermediates(self._input(x), indices=self._stages)
-        pooled = {name: stage.mean((2, 3)).float() for name, stage in zip(self.outputs, maps, strict=True)}
-        return {"pooled": self.model.forward_head(last).float(), **pooled}
+        if self._places:
+            last, maps = self.model.forward_intermediates(self._input(x), indices=self._places)
+        else:
+            last, maps = self.model.forward_features(self._input(x)), []
+        found = {name: stage.mean((2, 3)).float() for name, stage in zip(self._stages, maps, strict=True)}
+        tokens = in_grid(_map_of(self.model, last)).float()
+        return {"pooled": self.model.forward_head(last).float(), **found, "tokens": tokens}
 
     def card(self) -> dict[str, Any]:
         return {
@@ -117,7 +124,7 @@ class TimmEncoder(Encoder):
             "resize": [self.mode, self.resize, self.interpolation],
             **self.normalise.card(),
             "precision": "fp32",
-            "outputs": dict(self.outputs),
+            "outputs": dict(self._stages),
             **weights_card(self.model, self.weights),
         }
 
@@ -274,6 +281,17 @@ def _adapted(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in state.items()}
+
+
+def _map_of(model: Any, last: Tensor) -> Tensor:
+    """What a model pools, (B, width, height, width), of a convolutional network or a transformer over patches."""
+    if last.ndim == 4:
+        return last.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else last
+    patches = last[:, getattr(model, "num_prefix_tokens", 0) :]
+    side = math.isqrt(patches.shape[1])
+    if side * side != patches.shape[1]:
+        raise HashzooError("the patches of this timm model make no square, so that it has no tokens; choose another")
+    return patches.transpose(1, 2).unflatten(2, (side, side))
 
 
 def _stages(model: Any) -> tuple[list[int], dict[str, int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError, one_line
+from hashzoo.report.table import further
 from hashzoo.storage import canonical_json, read_json
 from hashzoo.track import DIRECTIONS, read_result
 
@@ -178,7 +179,8 @@ def _key(result: dict[str, Any], names: Iterable[str]) -> str:
 def _row(result: dict[str, Any]) -> str:
     """A row in the words of the tables."""
     settings = "".join(f" {name}={value}" for name, value in result["settings"].items())
-    return f"{result['method']}{settings} ({result['encoders']['image']}+{result['encoders']['text']})"
+    others = "".join(f", {role} {name}" for role, name in further(result).items())
+    return f"{result['method']}{settings} ({result['encoders']['image']}+{result['encoders']['text']}{others})"
 
 
 def _runs(count: int) -> str:
@@ -202,6 +204,7 @@ def _flat_row(track: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         "method": result["method"],
         "image_encoder": result["encoders"]["image"],
         "text_encoder": result["encoders"]["text"],
+        **{f"{role}_encoder": name for role, name in result["encoders"].items() if role not in ("image", "text")},
         "bits": result["bits"],
         "seed": result["seed"],
         "settings": " ".join(f"{name}={value}" for name, value in result["settings"].items()),

@@ -208,5 +208,17 @@ def _caption(track: dict[str, Any], seeds: set[int]) -> str:
 
 
 def _pair(result: dict[str, Any]) -> str:
+    """The encoders of images and texts, and those of further roles that are others and are in no setting."""
     image, text = result["encoders"]["image"], result["encoders"]["text"]
-    return image if image == text else f"{image}+{text}"
+    pair = image if image == text else f"{image}+{text}"
+    return ", ".join([pair, *(f"{role} {name}" for role, name in further(result).items())])
+
+
+def further(result: Mapping[str, Any]) -> dict[str, str]:
+    """Encoders by role beside those of images and texts, where neither follows from these nor from a typed setting."""
+    encoders = result["encoders"]
+    return {
+        role: name
+        for role, name in encoders.items()
+        if name != encoders[role.rpartition("_")[2]] and f"{role}.encoder" not in result["settings"]
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hashzoo.encoders.base import Width, numbers
 from hashzoo.model import HashHead, Tower, Towers
 from hashzoo.train import Job, Rows
 
@@ -24,6 +25,7 @@ class ToyJob:
         image, text: (n, width) float32 features of the training rows.
         labels: (n, C) bool.
         lines: what the trainer has logged, a dict a call.
+        extra: features of further encoders, by role.
     """
 
     job: Job
@@ -31,13 +33,14 @@ class ToyJob:
     text: np.ndarray
     labels: np.ndarray
     lines: list[dict[str, Any]]
+    extra: dict[str, np.ndarray]
 
 
 def toy_job(
     bits: int = 16,
     rows: int = 200,
     classes: int = 6,
-    widths: dict[str, dict[str, int]] | None = None,
+    widths: dict[str, dict[str, Any]] | None = None,
     head: Callable[..., nn.Module] = HashHead,
     loss: nn.Module | None = None,
     seed: int = 0,
@@ -47,20 +50,23 @@ def toy_job(
     Args:
         bits: code length.
         rows, classes: size of the label matrix.
-        widths: of the named outputs of each modality; 24 and 16 pooled features by default.
+        widths: of the named outputs of each modality, 24 and 16 pooled features by default; of other roles, such as
+            {"teacher_image": {"pooled": 20}}, they are what further encoders give. Of a sequence (tokens, width); the
+            second half of its tokens is padding in every other row.
         head: called as head(widths=..., bits=...) for both modalities.
         loss: the recipe's loss, where the trainer wants one.
         seed: of data, initialisation and order.
     """
     rng = np.random.default_rng(seed)
-    widths = widths or {"image": {"pooled": 24}, "text": {"pooled": 16}}
+    widths = {"image": {"pooled": 24}, "text": {"pooled": 16}} | (widths or {})
     labels = np.zeros((rows, classes), dtype=bool)
     for row in labels:
         row[rng.choice(classes, size=rng.integers(1, 4), replace=False)] = True
     features = {}
     for role, outputs in widths.items():
-        clean = labels @ rng.normal(size=(classes, sum(outputs.values())))
+        clean = labels @ rng.normal(size=(classes, sum(map(numbers, outputs.values()))))
         features[role] = (clean + 0.3 * rng.normal(size=clean.shape)).astype(np.float32)
+        _pad(features[role], outputs)
     generator = torch.Generator().manual_seed(seed)
 
     def tower(role: str) -> Tower:
@@ -74,8 +80,9 @@ def toy_job(
             return Towers(tower("image"), tower("text"))
 
     lines: list[dict[str, Any]] = []
+    extra = {role: values for role, values in features.items() if role not in ("image", "text")}
     job = Job(
-        train=Rows(features["image"], features["text"], labels, torch.device("cpu")),
+        train=Rows(features["image"], features["text"], labels, torch.device("cpu"), extra),
         bits=bits,
         classes=tuple(f"class_{number}" for number in range(classes)),
         widths=widths,
@@ -83,10 +90,19 @@ def toy_job(
         device=torch.device("cpu"),
         generator=generator,
         towers=towers,
-        text_inputs=lambda strings: _text_features(strings, sum(widths["text"].values())),
+        text_inputs=lambda strings: _text_features(strings, features["text"].shape[1]),
         log=lambda **line: lines.append(line),
     )
-    return ToyJob(job, features["image"], features["text"], labels, lines)
+    return ToyJob(job, features["image"], features["text"], labels, lines, extra)
+
+
+def _pad(features: np.ndarray, outputs: Mapping[str, Width]) -> None:
+    """Put zeros for the second half of the tokens of each sequence in every other row."""
+    start = 0
+    for width in outputs.values():
+        if not isinstance(width, int):
+            features[1::2, start + (width[0] + 1) // 2 * width[1] : start + numbers(width)] = 0
+        start += numbers(width)
 
 
 def _text_features(strings: Sequence[str], width: int) -> Tensor:

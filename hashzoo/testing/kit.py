@@ -227,8 +227,7 @@ def subjects(name: str) -> list[Subject]:
             found.append(Subject("plugin", plugin.name, plugin, None, known))
         if isinstance(offer, Method):
             named = (
-                ("encoder", offer.image),
-                ("encoder", offer.text),
+                *(("encoder", encoder) for encoder in (offer.image, offer.text, *offer.extra.values())),
                 ("loss", offer.loss),
                 ("trainer", offer.trainer),
             )

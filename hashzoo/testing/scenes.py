@@ -26,10 +26,17 @@ TRAIN = 160  # of the 216 rows that are neither query nor val; two batches of th
 
 
 class Thumbnail(Encoder):
-    """The mean colours of 8 x 8 fields of a picture: 192 features that tell places and large things apart."""
+    """The mean colours of 8 x 8 fields of a picture: 192 features that tell places and large things apart.
+
+    Its tokens are the eight lines of fields. Texts have none here, so that a method meets both.
+    """
 
     modality = "image"
     dim = 192
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs = {"tokens": (8, 24)}
 
     def prepare(self, item: Image) -> Tensor:
         """A picture of any size as (3, 8, 8) uint8."""
@@ -39,6 +46,9 @@ class Thumbnail(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, 8, 8) uint8 to (B, 192) float32."""
         return x.flatten(1).float() / 255
+
+    def forward_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        return {"pooled": self(x), "tokens": x.transpose(1, 2).flatten(2).float() / 255}
 
     def card(self) -> dict[str, Any]:
         return {"encoder": "thumbnail", "fields": 8}
@@ -125,7 +135,7 @@ class WatchedRows(Rows):
         vars(self).update(vars(rows), looked_at=False)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("image", "text", "labels", "_image", "_text"):
+        if name in ("image", "text", "extra", "labels", "_image", "_text", "_extra"):
             vars(self)["looked_at"] = True
         return super().__getattribute__(name)
 
@@ -141,6 +151,9 @@ class GradientRows(Rows):
 
     def text(self, index: Tensor) -> Tensor:
         return self._watched(super().text(index))
+
+    def extra(self, role: str, index: Tensor) -> Tensor:
+        return self._watched(super().extra(role, index))
 
     def _watched(self, features: Tensor) -> Tensor:
         if not features.is_floating_point():  # prepared items of an encoder that is trained along

@@ -96,4 +96,5 @@ def _chunks(job: Job) -> Iterator[tuple[WatchedRows, Rows]]:
         part = slice(start, start + ROWS)
         arrays = held["_image"][part], held["_text"][part], labels[part]
         image, text, own = (array.copy() for array in arrays)
-        yield WatchedRows(Rows(image, text, own, job.device)), Rows(*arrays, job.device)
+        extra = {role: values[part].copy() for role, values in held["_extra"].items()}
+        yield WatchedRows(Rows(image, text, own, job.device, extra)), Rows(*arrays, job.device)

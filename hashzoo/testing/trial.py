@@ -11,10 +11,11 @@ import safetensors.torch
 import torch
 
 from hashzoo.codes import Codes
+from hashzoo.encoders.base import numbers
 from hashzoo.fitting import encode_rows, fit, log_line, make_job, seeded, state_bytes
 from hashzoo.model import Towers
 from hashzoo.plugin import Method, Part
-from hashzoo.recipe import ROLES, Cell, Recipe, build
+from hashzoo.recipe import Cell, Recipe, build, modality_of
 from hashzoo.settings import Assignment
 from hashzoo.storage import digest
 from hashzoo.testing import import_probe
@@ -58,13 +59,17 @@ class Trial:
 @functools.lru_cache(maxsize=64)
 def recipe_of(subject: Subject) -> Recipe:
     """The recipe of a method; a trainer that no method uses becomes one with linear heads and the pairwise loss."""
-    name, methods = subject.name, tuple[Method, ...]()
-    if isinstance(subject.offer, Part):
+    offers: dict[str, tuple[Part | Method, ...]] = {"encoder": (THUMBNAIL,)}
+    if isinstance(subject.offer, Method):
+        method = subject.offer
+    else:
         linear = {"image_head.hidden": 0, "text_head.hidden": 0}
-        name = f"{name}-alone"
-        methods = (Method(name, "thumbnail", "bow", "pairwise", subject.name, settings=linear),)
-    trial = Plugin("trial", "trial", "0", "ok", offers={"encoder": (THUMBNAIL,), "method": methods})
-    return build(Zoo((*subject.zoo.plugins, trial)), name, ENCODERS, [WORDS])
+        method = Method(f"{subject.name}-alone", "thumbnail", "bow", "pairwise", subject.name, settings=linear)
+        offers["method"] = (method,)
+    # A method must not take further encoders for those of the pair, so that they give another number of features.
+    words = [WORDS, *(Assignment(None, role, "size", "128") for role in method.extra if modality_of(role) == "text")]
+    trial = Plugin("trial", "trial", "0", "ok", offers=offers)
+    return build(Zoo((*subject.zoo.plugins, trial)), method.name, ENCODERS, words)
 
 
 def trial(
@@ -150,8 +155,10 @@ def reloaded(subject: Subject) -> tuple[bytes, dict[str, Codes]]:
 
 
 def _no_rows(job: Job) -> Rows:
-    image, text = (np.empty((0, sum(job.widths[role].values())), dtype=np.float32) for role in ROLES)
-    return Rows(image, text, np.empty((0, len(job.classes)), dtype=np.bool_), job.device)
+    sizes = {role: sum(numbers(width) for width in widths.values()) for role, widths in job.widths.items()}
+    inputs = {role: np.empty((0, size), dtype=np.float32) for role, size in sizes.items()}
+    labels = np.empty((0, len(job.classes)), dtype=np.bool_)
+    return Rows(inputs.pop("image"), inputs.pop("text"), labels, job.device, extra=inputs)
 
 
 def _cell(recipe: Recipe, bits: int = 16, seed: int = 0) -> Cell:
@@ -177,10 +184,13 @@ def _warm_up() -> None:
 
 def _content(job: Job) -> dict[str, str]:
     """Digests of what the job's rows hold, by what they are called; this look at them is none of the trainer's."""
-    parts = {"_image": "images", "_text": "texts", "labels": "labels"}
-    return {
-        f"the {word} of the {split} rows": digest(np.asarray(object.__getattribute__(rows, part)).tobytes())
-        for split, rows in (("training", job.train), ("validation", job.val))
-        if rows is not None
-        for part, word in parts.items()
-    }
+    found = {}
+    for split, rows in (("training", job.train), ("validation", job.val)):
+        if rows is not None:
+            extra = object.__getattribute__(rows, "_extra")
+            held = {f"{role} features": values for role, values in extra.items()}
+            for part, word in (("_image", "images"), ("_text", "texts"), ("labels", "labels")):
+                held[word] = object.__getattribute__(rows, part)
+            for word, values in held.items():
+                found[f"the {word} of the {split} rows"] = digest(np.asarray(values).tobytes())
+    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo.reopening import Opened, opened_as
-from hashzoo.report.table import label_of
+from hashzoo.report.table import further, label_of
 from hashzoo.storage import canonical_json, read_json
 
 # What is told once for all runs that have it in common; they differ in code length, seed and outcome.
@@ -69,12 +69,13 @@ def _commands(
     how = opened or Opened(track["dataset"])
     typed = {path: one["value"] for path, one in about["settings"].items() if one["origin"] == "user"}
     harder = track.get("training", {}).get("settings", {})
+    first = next(iter(results))
     settings = [
         *how.settings,
         *(f"train_data.{option}={as_typed(value)}" for option, value in harder.items()),
         *(f"{path}={as_typed(value)}" for path, value in typed.items()),
+        *(f"{role}.encoder={name}" for role, name in further(first).items()),
     ]
-    first = next(iter(results))
     for seeds, bits in by_seeds.items():
         words = [
             "hashzoo",

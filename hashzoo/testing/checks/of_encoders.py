@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hashzoo.encoders.base import Width
 from hashzoo.errors import one_line
 from hashzoo.fitting import seeded
 from hashzoo.recipe import ROLES
@@ -122,7 +123,7 @@ def check_odd_items_have_finite_features(subject: Subject) -> None:
 
 @check("encoder", unless=no_further_outputs)
 def check_named_outputs_have_promised_widths(subject: Subject) -> None:
-    """`forward_outputs` gives each of `outputs` by name, as (B, width) finite float32."""
+    """`forward_outputs` gives each of `outputs` by name, (B, width) or (B, tokens, width), as finite float32."""
     for found in specimens(subject):
         made = found.outputs
         missing = [name for name in ("pooled", *found.encoder.outputs) if name not in made]
@@ -310,9 +311,10 @@ def _parameters(found: Specimen) -> bool:
     return any(True for _ in found.encoder.parameters())
 
 
-def _check_rows(what: str, rows: Any, width: int) -> None:
+def _check_rows(what: str, rows: Any, width: Width) -> None:
     assert isinstance(rows, Tensor), f"{what} are {type(rows).__name__}, not a tensor"
-    assert rows.shape == (ROWS, width), f"{what} have the shape {tuple(rows.shape)}, promised are {(ROWS, width)}"
+    promised = (ROWS, width) if isinstance(width, int) else (ROWS, *width)
+    assert rows.shape == promised, f"{what} have the shape {tuple(rows.shape)}, promised are {promised}"
     assert rows.dtype == torch.float32, f"{what} are {rows.dtype}, not float32"
     assert torch.isfinite(rows).all(), f"{what} are not all finite"
 

@@ -113,8 +113,9 @@ def check_targets_resolve(subject: Subject) -> None:
 def check_recipe_names_resolve(subject: Subject) -> None:
     """The encoders, the loss and the trainer that a method names are installed."""
     for method in _methods(subject):
-        for kind, name in (("encoder", method.image), ("encoder", method.text), ("trainer", method.trainer)):
-            subject.zoo.find(kind, name.partition(":")[0])
+        for encoder in (method.image, method.text, *method.extra.values()):
+            subject.zoo.find("encoder", encoder.partition(":")[0])
+        subject.zoo.find("trainer", method.trainer)
         if method.loss:
             subject.zoo.find("loss", method.loss)
 
@@ -126,7 +127,8 @@ def check_settings_are_constructor_keywords(subject: Subject) -> None:
         targets = {"image_head": method.image_head, "text_head": method.text_head}
         for path in method.settings:
             section, _, key = path.partition(".")
-            assert section in SECTIONS, f"'{method.name}' sets '{path}'; its section is none of {', '.join(SECTIONS)}"
+            sections = (*SECTIONS, *method.extra)
+            assert section in sections, f"'{method.name}' sets '{path}'; its section is none of {', '.join(sections)}"
             if section in ("image", "text") and key == "frozen":
                 continue
             if section in targets:
@@ -134,9 +136,10 @@ def check_settings_are_constructor_keywords(subject: Subject) -> None:
                 target = resolve_target(subject.plugin, targets[section])
             else:
                 kind = section if section in ("loss", "trainer") else "encoder"
-                owner, part = subject.zoo.find(kind, getattr(method, section).partition(":")[0])
+                name = method.extra[section] if section in method.extra else getattr(method, section)
+                owner, part = subject.zoo.find(kind, name.partition(":")[0])
                 target = resolve_target(owner, part.target)
-            known = keywords(target, GIVEN.get(section, ()))
+            known = keywords(target, GIVEN.get("image" if section in method.extra else section, ()))
             assert key in known, (
                 f"'{method.name}' sets '{path}', but {target.__name__} takes {', '.join(known) or 'nothing'}"
             )

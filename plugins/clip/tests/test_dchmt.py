@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hashzoo_clip.dchmt import NEAREST, Dchmt
-from hashzoo_clip.heads import SelectHead
+from hashzoo_clip.heads import AttentiveHead, SelectHead
 
 from hashzoo.model import Outputs
 from hashzoo.testing import toy_job
@@ -69,4 +69,55 @@ def test_the_head_is_the_larger_of_two_softmax_values():
 
 def test_it_learns(gain):
     toy = toy_job(rows=200, head=SelectHead, loss=Dchmt())
+    assert gain(toy, GradientTrainer(epochs=20, weight_decay=0.2)) > 0.1
+
+
+def slow_attention(head, whole, seen, padding):
+    """Eight heads over the tokens of one row: softmax of scaled products, weighted values, one layer."""
+    width = len(whole)
+    weight, bias = head.attention.in_proj_weight, head.attention.in_proj_bias
+    query = weight[:width] @ whole + bias[:width]
+    keys = seen @ weight[width : 2 * width].T + bias[width : 2 * width]
+    values = seen @ weight[2 * width :].T + bias[2 * width :]
+    met = []
+    for part in torch.arange(width).chunk(head.attention.num_heads):
+        scores = keys[:, part] @ query[part] / math.sqrt(len(part))
+        weights = torch.softmax(scores.masked_fill(padding, -math.inf), dim=0)
+        met.append(weights @ values[:, part])
+    return head.attention.out_proj(torch.cat(met))
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_the_later_head_attends_to_the_vector_and_the_tokens_that_are_no_padding(norm):
+    head = AttentiveHead({"pooled": 9, "tokens": (3, 5)}, bits=4, width=16, norm=norm).eval()
+    x = {"pooled": torch.randn(6, 9), "tokens": torch.randn(6, 3, 5)}
+    x["tokens"][1, 1:] = 0
+    x["tokens"][2] = 0
+    out = head(x)
+    for row in range(6):
+        whole = head.whole(x["pooled"][row])
+        seen = torch.cat([whole[None], head.token(x["tokens"][row])])
+        padding = torch.tensor([False, *(~x["tokens"][row].any(dim=1)).tolist()])
+        logits = head.select(head.norm(slow_attention(head, whole, seen, padding)[None]))[0].relu()
+        for bit in range(4):
+            off, on = torch.softmax(logits[2 * bit : 2 * bit + 2], dim=0)
+            assert out[row, bit].item() == pytest.approx((on - off).item(), abs=1e-5)
+
+
+def test_the_later_head_without_tokens_attends_to_the_vector_alone():
+    head, pooled = AttentiveHead({"pooled": 9}, bits=4, width=16).eval(), torch.randn(2, 9)
+    value = head.whole(pooled) @ head.attention.in_proj_weight[32:].T + head.attention.in_proj_bias[32:]
+    logits = head.select(head.norm(head.attention.out_proj(value))).relu().unflatten(1, (4, 2))
+    torch.testing.assert_close(head({"pooled": pooled}), torch.tanh((logits[..., 1] - logits[..., 0]) / 2))
+
+
+@pytest.mark.parametrize("settings", [{"norm": "none"}, {"width": 100}, {"heads": 0}])
+def test_a_later_head_that_cannot_be_is_refused(settings):
+    with pytest.raises(ValueError, match=r"norm is batch or layer|width is a multiple of heads"):
+        AttentiveHead({"pooled": 9}, bits=4, **settings)
+
+
+def test_it_learns_with_tokens(gain):
+    widths = {"image": {"pooled": 24, "tokens": (5, 10)}, "text": {"pooled": 16, "tokens": (7, 16)}}
+    toy = toy_job(rows=200, widths=widths, head=AttentiveHead, loss=Dchmt())
     assert gain(toy, GradientTrainer(epochs=20, weight_decay=0.2)) > 0.1

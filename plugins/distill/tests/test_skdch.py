@@ -13,11 +13,12 @@ from hashzoo import evaluate
 from hashzoo.model import encode
 from hashzoo.testing import toy_job
 
+TEACHER = {"teacher_image": {"pooled": 24}, "teacher_text": {"pooled": 16}}
 SHORT = {"teacher_hidden": 16, "teacher_epochs": 2, "rounds": 1, "epochs": 2}
 
 
 def toy(rows=60):
-    return toy_job(rows=rows, head=SigmoidHead)
+    return toy_job(rows=rows, head=SigmoidHead, widths=TEACHER)
 
 
 def fitted(job, **settings):

@@ -11,7 +11,12 @@ from hashzoo import evaluate
 from hashzoo.model import encode
 from hashzoo.testing import toy_job
 
+TEACHER = {"teacher_image": {"pooled": 24}, "teacher_text": {"pooled": 16}}
 SHORT = {"teacher_bits": 16, "teacher_hidden": 16, "teacher_epochs": 2, "rounds": 1, "epochs": 2}
+
+
+def ukd_job(rows=60):
+    return toy_job(rows=rows, widths=TEACHER)
 
 
 def fitted(job, **settings):
@@ -58,7 +63,7 @@ def test_the_terms_where_their_values_are_known():
 
 
 def test_labels_change_nothing():
-    toy, other = toy_job(rows=60), toy_job(rows=60)
+    toy, other = ukd_job(), ukd_job()
     other.job.train.labels = other.job.train.labels.roll(7, dims=0).logical_not().float()
     towers = fitted(toy.job, **SHORT)
     assert same(towers, fitted(other.job, **SHORT))
@@ -66,7 +71,7 @@ def test_labels_change_nothing():
 
 
 def test_it_learns_and_logs_its_stages():
-    toy = toy_job(rows=200)
+    toy = ukd_job(200)
     before = toy.job.towers()
     settings = {"teacher_bits": 32, "teacher_hidden": 64, "teacher_epochs": 10, "rounds": 2, "neighbours": 0.3}
     after = fitted(toy.job, epochs=15, **settings)
@@ -88,7 +93,10 @@ def test_it_learns_and_logs_its_stages():
     "settings", [{"similarity": "image"}, {"graph": 1}, {"intra": 0.0}, {"neighbours": 0.3}, {"balanced_pairs": False}]
 )
 def test_every_choice_makes_other_towers(settings):
-    assert not same(fitted(toy_job(rows=60).job, **SHORT | settings), fitted(toy_job(rows=60).job, **SHORT))
+    assert not same(
+        fitted(ukd_job().job, **SHORT | settings),
+        fitted(ukd_job().job, **SHORT),
+    )
 
 
 @pytest.mark.parametrize("settings", [{"similarity": "both"}, {"neighbours": 0}, {"graph": 0}])

@@ -1,5 +1,7 @@
 """LCDH's two stages, what each setting changes, what a chunk may see, and what is reported of cost."""
 
+from functools import partial
+
 import pytest
 import torch
 from hashzoo_lcdh.replay import Anchors, WithAnchors
@@ -19,6 +21,11 @@ def linear(widths, bits):
     return HashHead(widths, bits, hidden=0)
 
 
+def lcdh_job(rows=200, seed=0):
+    widths = {"teacher_image": {"pooled": 20}, "teacher_text": {"pooled": 10}}
+    return toy_job(head=linear, rows=rows, seed=seed, widths=widths)
+
+
 def map_of(toy, towers):
     image, text = encode(towers.image, torch.from_numpy(toy.image)), encode(towers.text, torch.from_numpy(toy.text))
     return evaluate(image, text, toy.labels, toy.labels).map
@@ -26,7 +33,7 @@ def map_of(toy, towers):
 
 def fitted(**settings):
     torch.manual_seed(0)
-    toy = toy_job(head=linear)
+    toy = lcdh_job()
     return LcdhTrainer(**SMALL | settings).fit(toy.job), toy.lines
 
 
@@ -42,7 +49,7 @@ def same(one, other):
 )
 def test_every_ablation_learns_what_fresh_towers_do_not_know(settings):
     torch.manual_seed(0)
-    toy = toy_job(head=linear, rows=300)
+    toy = lcdh_job(rows=300)
     before = map_of(toy, toy.job.towers())
     trainer = LcdhTrainer(width=32, teacher_epochs=10, student_epochs=15, lr=3e-3, **settings)
     assert map_of(toy, trainer.fit(toy.job)) > before + 0.2
@@ -63,7 +70,7 @@ def test_without_a_teacher_none_is_trained_or_counted():
 
 
 def test_the_student_does_not_move_the_teacher():
-    toys = [toy_job(head=linear), toy_job(head=linear)]
+    toys = [lcdh_job(), lcdh_job()]
     teachers = []
     for toy, epochs in zip(toys, (1, 4), strict=True):
         torch.manual_seed(0)
@@ -77,13 +84,13 @@ def test_the_student_does_not_move_the_teacher():
 def test_a_teacher_goes_on_learning_or_stays_as_the_first_chunk_left_it(teacher, moves):
     trainer, states = LcdhTrainer(**SMALL, teacher=teacher), []
     for seed in range(2):
-        trainer.partial_fit(toy_job(head=linear, rows=60, seed=seed).job)
+        trainer.partial_fit(lcdh_job(rows=60, seed=seed).job)
         states.append({name: value.clone() for name, value in trainer._teacher.state_dict().items()})
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0]) == moves
 
 
 def test_a_chunk_and_the_anchors_are_all_that_is_learned_from():
-    toys = [toy_job(head=linear, rows=40, seed=seed) for seed in range(3)]
+    toys = [lcdh_job(rows=40, seed=seed) for seed in range(3)]
     trainer, seen = LcdhTrainer(**SMALL, replay=5), []
     assert (trainer.bounded_state, LcdhTrainer().bounded_state) == (False, True)
     teach = trainer._teach
@@ -96,39 +103,41 @@ def test_a_chunk_and_the_anchors_are_all_that_is_learned_from():
     for toy in toys:
         trainer.partial_fit(toy.job)
     assert [len(rows) for rows in seen] == [40, 45, 50]
-    kept = seen[-1].image(torch.arange(40, 50))
-    for toy, rows in zip(toys, kept.split(5), strict=False):
+    kept, taught = (take(torch.arange(40, 50)) for take in (seen[-1].image, partial(seen[-1].extra, "teacher_text")))
+    for toy, rows, others in zip(toys, kept.split(5), taught.split(5), strict=False):
         assert all((torch.from_numpy(toy.image) == row).all(dim=1).any() for row in rows)
+        assert all((torch.from_numpy(toy.extra["teacher_text"]) == row).all(dim=1).any() for row in others)
 
 
 def test_rows_with_anchors_are_those_of_the_chunk_and_then_the_anchors():
-    old, new = toy_job(rows=30, seed=1), toy_job(rows=20, seed=2)
-    anchors = Anchors(4)
+    old, new = lcdh_job(rows=30, seed=1), lcdh_job(rows=20, seed=2)
+    anchors = Anchors(4, ["teacher_image"])
     anchors.take(old.job.train, old.job.generator)
     rows = WithAnchors(new.job.train, anchors)
     batch = rows.batch(torch.tensor([21, 3, 23, 0]))
     new_batch = new.job.train.batch(torch.tensor([3, 0]))
-    for name in ("image", "text", "labels"):
-        found, kept = getattr(batch, name), getattr(anchors, name)
-        torch.testing.assert_close(found[[1, 3]], getattr(new_batch, name))
-        torch.testing.assert_close(found[[0, 2]], kept[[1, 3]])
-    row = next(
-        number for number in range(30) if torch.equal(old.job.train.image(torch.tensor([number])), anchors.image[:1])
-    )
-    assert torch.equal(old.job.train.text(torch.tensor([row])), anchors.text[:1])
-    assert torch.equal(old.job.train.labels[row], anchors.labels[0])
+    pairs = {name: (getattr(batch, name), getattr(new_batch, name)) for name in ("image", "text", "labels")}
+    taught = [made.extra("teacher_image", one.index) for made, one in ((rows, batch), (new.job.train, new_batch))]
+    for name, (found, expected) in (pairs | {"teacher_image": taught}).items():
+        torch.testing.assert_close(found[[1, 3]], expected)
+        torch.testing.assert_close(found[[0, 2]], anchors.parts[name][[1, 3]])
+    kept = {name: part[0] for name, part in anchors.parts.items()}
+    row = next(number for number in range(30) if torch.equal(torch.from_numpy(old.image[number]), kept["image"]))
+    assert torch.equal(torch.from_numpy(old.text[row]), kept["text"])
+    assert torch.equal(torch.from_numpy(old.extra["teacher_image"][row]), kept["teacher_image"])
+    assert torch.equal(old.job.train.labels[row], kept["labels"])
 
 
 def test_what_the_teacher_says_follows_from_both_items_of_a_pair():
     torch.manual_seed(0)
-    toy = toy_job()
-    image, text = torch.from_numpy(toy.image[:4]), torch.from_numpy(toy.text[:4])
-    teacher = Teacher(toy.job.towers(), 16, width=16, heads=2, layers=1, attention=True)
+    toy = lcdh_job()
+    image, text = (torch.from_numpy(toy.extra[role][:4]) for role in ("teacher_image", "teacher_text"))
+    teacher = Teacher(toy.job, 16, width=16, heads=2, layers=1, attention=True)
     codes = teacher(image, text)
     assert codes.shape == (4, 16)
     for changed in (teacher(image.flip(0), text), teacher(image, text.flip(0))):
         assert not torch.allclose(changed, codes)
-    met, unmet = (Teacher(toy.job.towers(), 16, 16, 2, layers, attention=False) for layers in (1, 0))
+    met, unmet = (Teacher(toy.job, 16, 16, 2, layers, attention=False) for layers in (1, 0))
     for model, meets in ((met, True), (unmet, False)):
         moved = model.tokens(image, text.flip(0))[:, 0] - model.tokens(image, text)[:, 0]
         assert (moved.abs().max() > 1e-6) == meets
@@ -153,9 +162,9 @@ class Linear(Encoder):
         return {}
 
 
-def test_encoders_are_trained_along_in_teacher_and_student_each_its_own():
+def test_the_students_encoder_is_trained_along():
     torch.manual_seed(0)
-    toy, made = toy_job(head=linear), []
+    toy, made = lcdh_job(), []
     frozen = toy.job.towers
 
     def towers():
@@ -165,9 +174,9 @@ def test_encoders_are_trained_along_in_teacher_and_student_each_its_own():
 
     toy.job.towers, toy.job.widths = towers, toy.job.widths | {"image": {"pooled": Linear.dim}}
     found = LcdhTrainer(**SMALL).fit(toy.job)
-    assert len(made) == 2
-    assert found.image.encoder is made[0][0]
-    assert all(not torch.equal(encoder.layer.weight, before) for encoder, before in made)
+    ((encoder, before),) = made
+    assert found.image.encoder is encoder
+    assert not torch.equal(encoder.layer.weight, before)
     student = next(line for line in toy.lines if line["stage"] == "student" and "macs" in line)
     assert student["macs"] == 24 * 12 + (12 + 16) * 16
 
@@ -181,7 +190,7 @@ def test_costs_are_those_counted_by_hand():
     costs = {line["stage"]: line for line in lines if "macs" in line}
     student = (24 + 16) * 16
     assert (costs["student"]["parameters"], costs["student"]["macs"]) == (student + 2 * 16, student)
-    tokens, layer, gate, code = (24 + 16) * 16, 2 * (3 + 1 + 4) * 16 * 16, 2 * 32 * 4, 32 * 16
+    tokens, layer, gate, code = (20 + 10) * 16, 2 * (3 + 1 + 4) * 16 * 16, 2 * 32 * 4, 32 * 16
     assert costs["teacher"]["macs"] == tokens + layer + gate + code
     assert all(line["seconds"] >= 0 for line in costs.values())
 

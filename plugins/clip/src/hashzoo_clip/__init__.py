@@ -1,4 +1,4 @@
-"""Methods that were written for CLIP: a likelihood baseline, DCHMT, DSPH, DNPH and DNpH."""
+"""Methods that were written for CLIP: a likelihood baseline, DCHMT, MITH, DSPH, DNPH and DNpH."""
 
 from hashzoo.plugin import Method, Part, hookimpl
 
@@ -27,6 +27,9 @@ def hashzoo_trainers() -> list[Part]:
     return [
         Part("dsph", "hashzoo_clip.dsph:DsphTrainer", "learned class proxies, irrelevant rows driven apart"),
         Part("dnph", "hashzoo_clip.dnph:DnphTrainer", "class proxies under a softmax, codes spread evenly"),
+        Part(
+            "mith", "hashzoo_clip.mith:MithTrainer", "codes of items and of their tokens, which learn from each other"
+        ),
     ]
 
 
@@ -54,6 +57,34 @@ def hashzoo_methods() -> list[Method]:
             settings=COMMON,
             summary="two logits a bit and their softmax, distances with a margin",
             paper="Tu et al.: Differentiable Cross-modal Hashing via Multimodal Transformers, ACM MM 2022",
+            status="reconstruction",
+        ),
+        Method(
+            name="dchmt-attention",
+            image=ENCODER,
+            text=ENCODER,
+            loss="dchmt",
+            image_head="hashzoo_clip.heads:AttentiveHead",
+            text_head="hashzoo_clip.heads:AttentiveHead",
+            image_outputs=("tokens",),
+            text_outputs=("tokens",),
+            settings=COMMON | {"image_head.norm": "batch", "text_head.norm": "layer", "loss.vartheta": 0.75},
+            summary="DCHMT with its later head, whose attention sees the tokens of the encoders",
+            paper="Tu et al., ACM MM 2022; repository kalenforn/clip-based-cross-modal-hash",
+            status="reconstruction",
+        ),
+        Method(
+            name="mith",
+            image=ENCODER,
+            text=ENCODER,
+            trainer="mith",
+            image_head="hashzoo_clip.concepts:MithHead",
+            text_head="hashzoo_clip.concepts:MithHead",
+            image_outputs=("tokens",),
+            text_outputs=("tokens",),
+            settings={"text.max_tokens": 32},
+            summary="a code of the whole item and one of its tokens, a concept for each bit",
+            paper="Liu et al.: Multi-Granularity Interactive Transformer Hashing, ACM MM 2023",
             status="reconstruction",
         ),
         Method(

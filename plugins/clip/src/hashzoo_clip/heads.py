@@ -1,13 +1,14 @@
-"""The heads of the CLIP family: linear with dropout of bits, and DCHMT's choice between two logits a bit."""
+"""The heads of the CLIP family: linear with dropout of bits, and DCHMT's two, which choose between two logits a bit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hashzoo.model import Dropout
+from hashzoo.model import Dropout, sequence
 
 
 class LinearHead(nn.Module):
@@ -47,5 +48,46 @@ class SelectHead(nn.Module):
         self.select = nn.Linear(hidden, 2 * bits)
 
     def forward(self, x: Mapping[str, Tensor]) -> Tensor:
-        off, on = self.select(self.embed(x["pooled"])).unflatten(1, (-1, 2)).unbind(dim=2)
-        return torch.tanh((on - off) / 2)
+        return chosen(self.select(self.embed(x["pooled"])))
+
+
+class AttentiveHead(nn.Module):
+    """DCHMT's later head (repository kalenforn/clip-based-cross-modal-hash): attention, a norm, two logits a bit.
+
+    There, CLIP's feature vector attends to itself alone. Here it attends to the tokens of the encoder as well.
+
+    Args:
+        widths: of "pooled" and, where there are any, (tokens, width) of "tokens".
+        bits: code length.
+        width: of the attention, to which linear layers lead; 512 in the authors' code, without these.
+        heads: of the attention, a divisor of the width; 8 in the authors' code.
+        norm: "batch" (of images in the authors' code) or "layer" (of texts).
+    """
+
+    def __init__(self, widths: Mapping[str, Any], bits: int, width: int = 128, heads: int = 8, norm: str = "layer"):
+        super().__init__()
+        if norm not in ("batch", "layer"):
+            raise ValueError(f"norm is batch or layer, not '{norm}'")
+        if heads < 1 or width < heads or width % heads:
+            raise ValueError(f"width is a multiple of heads, and {width} is none of {heads}")
+        self.whole = nn.Linear(widths["pooled"], width)
+        self.token = nn.Linear(widths["tokens"][1], width) if "tokens" in widths else None
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.norm = nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width)
+        self.select = nn.Linear(width, 2 * bits)
+
+    def forward(self, x: Mapping[str, Tensor]) -> Tensor:
+        seen = whole = self.whole(x["pooled"])[:, None]
+        padding = None
+        if self.token is not None:
+            tokens, padding = sequence(x)
+            seen = torch.cat([whole, self.token(tokens)], dim=1)
+            padding = torch.cat([padding.new_zeros(len(padding), 1), padding], dim=1)
+        met, _ = self.attention(whole, seen, seen, key_padding_mask=padding, need_weights=False)
+        return chosen(self.select(self.norm(met[:, 0])).relu())
+
+
+def chosen(logits: Tensor) -> Tensor:
+    """2p - 1, (B, bits), with p the softmax of the second of two logits a bit, (B, 2 bits)."""
+    off, on = logits.unflatten(1, (-1, 2)).unbind(dim=2)
+    return torch.tanh((on - off) / 2)

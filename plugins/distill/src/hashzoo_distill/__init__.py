@@ -4,6 +4,8 @@ from hashzoo.plugin import Method, Part, hookimpl
 
 HASHZOO_API = 1
 
+VGG_AND_WORDS = {"teacher_image": "vgg19", "teacher_text": "bow"}  # of the student, before any training
+
 
 @hookimpl
 def hashzoo_trainers() -> list[Part]:
@@ -21,6 +23,7 @@ def hashzoo_methods() -> list[Method]:
             image="vgg19",
             text="bow",
             trainer="ukd",
+            extra=VGG_AND_WORDS,
             summary="no labels: an adversarial teacher's neighbours supervise a pairwise student",
             paper="Hu, Xie, Hong, Tian: Creating Something from Nothing, CVPR 2020",
             status="reconstruction",
@@ -30,6 +33,7 @@ def hashzoo_methods() -> list[Method]:
             image="vgg19",
             text="bow",
             trainer="skdch",
+            extra=VGG_AND_WORDS,
             image_head="hashzoo_distill.networks:SigmoidHead",
             text_head="hashzoo_distill.networks:SigmoidHead",
             summary="labels of some rows: an adversarial teacher gives pseudo labels to a triplet student",

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from hashzoo import Job
-from hashzoo.model import Tower
 
 
 class SigmoidHead(nn.Module):
@@ -67,11 +66,11 @@ class CodeNetworks(nn.Module):
 
 
 @torch.no_grad()
-def fixed_features(job: Job) -> dict[str, Tensor]:
-    """Standardised features of all training rows by modality, (n, width), from encoders as they are before training."""
-    towers, features = job.towers().eval(), {}
-    rows = torch.arange(len(job.train)).split(1024)
-    for role, tower, inputs in (("image", towers.image, job.train.image), ("text", towers.text, job.train.text)):
-        assert isinstance(tower, Tower)
-        features[role] = torch.cat([tower.features(inputs(part))["pooled"] for part in rows])
+def teacher_features(job: Job) -> dict[str, Tensor]:
+    """What a teacher sees: standardised features of all training rows by modality, (n, width), of its own encoders."""
+    features, rows = {}, torch.arange(len(job.train))
+    for modality in ("image", "text"):
+        role = f"teacher_{modality}"
+        standardised = job.standardised(role)
+        features[modality] = torch.cat([standardised(job.train.extra(role, part)) for part in rows.split(1024)])
     return features

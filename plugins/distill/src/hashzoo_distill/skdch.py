@@ -11,7 +11,7 @@ from hashzoo.losses import shared_labels
 from hashzoo.train import Descent
 from hashzoo_distill.adversary import DIRECTIONS, Teacher, policy
 from hashzoo_distill.neighbours import neighbours
-from hashzoo_distill.networks import CodeNetworks, fixed_features
+from hashzoo_distill.networks import CodeNetworks, teacher_features
 from hashzoo_distill.triplets import Triplets, distance, hinge, pair_entropy
 
 REWARD_BASE = 10.0
@@ -162,7 +162,7 @@ class SkdchTrainer(Trainer):
             weight_decay=self.weight_decay,
             candidates=self.candidates,
         )
-        return teacher.fit(job, fixed_features(job), label_triplets(job, labels, rows))
+        return teacher.fit(job, teacher_features(job), label_triplets(job, labels, rows))
 
     def _student(self, job: Job, labels: Tensor) -> Towers:
         """Fit towers to triplets of rows that share labels, (n, C), and rows that do not."""

@@ -11,7 +11,7 @@ from hashzoo.losses import sign
 from hashzoo.train import Descent
 from hashzoo_distill.adversary import Teacher, policy
 from hashzoo_distill.neighbours import neighbours
-from hashzoo_distill.networks import CodeNetworks, fixed_features
+from hashzoo_distill.networks import CodeNetworks, teacher_features
 from hashzoo_distill.triplets import Triplets, distance, hinge
 
 SIMILAR = 0.999  # S of neighbours; at 1 the pair term of the student would have its minimum at infinity
@@ -64,7 +64,7 @@ class Ugach(Teacher):
 class UkdTrainer(Trainer):
     """A teacher without labels says which rows are similar; a student learns from that as if it were labels.
 
-    The teacher is `Ugach` on the features before training, with the nearest rows of each row as its positives.
+    The teacher is `Ugach` on the features of encoders of its own, with the nearest rows of each row as its positives.
     S_ij = 0.999 where j is among the nearest rows of i in the teacher's codes, else 0. With the (n, bits) tables of
     both towers' outputs as in DCMH, theta_ij = <h_i, g_j> / 2 and b_i = sign(h_i), the student's loss of a batch is
 
@@ -143,7 +143,7 @@ class UkdTrainer(Trainer):
         self.beta, self.balanced_pairs = beta, balanced_pairs
 
     def fit(self, job: Job) -> Towers:
-        n, features = len(job.train), fixed_features(job)
+        n, features = len(job.train), teacher_features(job)
         known = neighbours(features.values(), self.graph)
         codes = self.teacher.fit(job, features, Triplets(torch.arange(n), known, n, job.generator))
         similar = neighbours((codes[role] for role in SPACES[self.similarity]), max(round(self.neighbours * n), 1))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,24 +16,26 @@ class Anchors:
 
     Args:
         count: of each chunk; 0 keeps none.
+        roles: of the further encoders whose features are kept, too.
     """
 
-    def __init__(self, count: int):
-        self.count = count
-        self.image, self.text, self.labels = torch.empty(0), torch.empty(0), torch.empty(0)
+    def __init__(self, count: int, roles: Sequence[str] = ()):
+        self.count, self.roles = count, roles
+        self.parts: dict[str, Tensor] = {}  # "image", "text", "labels" and each role
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.parts["labels"]) if self.parts else 0
 
     def take(self, rows: Rows, generator: torch.Generator) -> None:
         """Keep `count` rows of a chunk, drawn at random."""
         if not self.count:
             return
         index = torch.randperm(len(rows), generator=generator)[: self.count]
-        parts = [rows.image(index), rows.text(index), rows.labels[index.to(rows.device)]]
-        if len(self):
-            parts = [torch.cat(pair) for pair in zip((self.image, self.text, self.labels), parts, strict=True)]
-        self.image, self.text, self.labels = (part.clone() for part in parts)
+        new = {"image": rows.image(index), "text": rows.text(index), "labels": rows.labels[index.to(rows.device)]}
+        new |= {role: rows.extra(role, index) for role in self.roles}
+        self.parts = {
+            name: torch.cat([self.parts[name], part]) if self.parts else part.clone() for name, part in new.items()
+        }
 
 
 class WithAnchors(Rows):
@@ -40,16 +43,19 @@ class WithAnchors(Rows):
 
     def __init__(self, rows: Rows, anchors: Anchors):
         self._rows, self._anchors, self.device = rows, anchors, rows.device
-        self._labels = torch.cat([rows.labels, anchors.labels]).bool()
+        self._labels = torch.cat([rows.labels, anchors.parts["labels"]]).bool()
 
     def image(self, index: Tensor) -> Tensor:
-        return self._joined(index, self._rows.image, self._anchors.image)
+        return self._joined(index, self._rows.image, "image")
 
     def text(self, index: Tensor) -> Tensor:
-        return self._joined(index, self._rows.text, self._anchors.text)
+        return self._joined(index, self._rows.text, "text")
 
-    def _joined(self, index: Tensor, new: Callable[[Tensor], Tensor], old: Tensor) -> Tensor:
-        count = len(self._rows)
+    def extra(self, role: str, index: Tensor) -> Tensor:
+        return self._joined(index, functools.partial(self._rows.extra, role), role)
+
+    def _joined(self, index: Tensor, new: Callable[[Tensor], Tensor], name: str) -> Tensor:
+        count, old = len(self._rows), self._anchors.parts[name]
         is_new = index < count
         values = old.new_empty((len(index), *old.shape[1:]))
         where = is_new.to(self.device)

@@ -6,16 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from hashzoo import Towers
-from hashzoo.model import Tower
+from hashzoo import Job
+
+ROLES = ("teacher_image", "teacher_text")
 
 
 class Teacher(nn.Module):
     """One code for a pair: two tokens meet in a small transformer, are attended to, and become a code.
 
     Args:
-        towers: give standardised features, of encoders of their own where those are trained along; their heads are
-            taken away.
+        job: its rows give the statistics by which features of the encoders `teacher_image` and `teacher_text` are
+            centred and scaled.
         bits: code length. Teacher and student have the same, so that their similarity matrices agree.
         width: of the tokens.
         heads: of the transformer.
@@ -23,23 +24,18 @@ class Teacher(nn.Module):
         attention: whether the channels of both tokens are weighted.
     """
 
-    def __init__(self, towers: Towers, bits: int, width: int, heads: int, layers: int, attention: bool):
+    def __init__(self, job: Job, bits: int, width: int, heads: int, layers: int, attention: bool):
         super().__init__()
-        self.image, self.text = _headless(towers.image), _headless(towers.text)
-        self.image_token, self.text_token = (
-            nn.Linear(sum(tower.widths.values()), width) for tower in (self.image, self.text)
-        )
+        self.image, self.text = (job.standardised(role) for role in ROLES)
+        self.image_token, self.text_token = (nn.Linear(job.widths[role]["pooled"], width) for role in ROLES)
         self.fusion = nn.Sequential(*(FusionLayer(width, heads) for _ in range(layers)))
         self.attention: nn.Module = ChannelAttention(2 * width) if attention else nn.Identity()
         self.code = nn.Linear(2 * width, bits)
 
     def tokens(self, image: Tensor, text: Tensor) -> Tensor:
-        """Attended tokens, (B, 2, width): the image's, the text's."""
-        pairs = [
-            token(torch.cat(list(tower.features(x).values()), dim=1))
-            for tower, token, x in ((self.image, self.image_token, image), (self.text, self.text_token, text))
-        ]
-        fused = self.fusion(torch.stack(pairs, dim=1))
+        """Attended tokens, (B, 2, width), the image's and the text's, of features of the teacher's encoders."""
+        pair = [self.image_token(self.image(image)), self.text_token(self.text(text))]
+        fused = self.fusion(torch.stack(pair, dim=1))
         return self.attention(fused.flatten(1)).view(fused.shape)
 
     def codes(self, tokens: Tensor) -> Tensor:
@@ -48,12 +44,6 @@ class Teacher(nn.Module):
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         return self.codes(self.tokens(image, text))
-
-
-def _headless(tower: nn.Module) -> Tower:
-    assert isinstance(tower, Tower)
-    tower.head = nn.Identity()
-    return tower
 
 
 class FusionLayer(nn.Module):

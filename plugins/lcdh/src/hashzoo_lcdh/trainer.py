@@ -20,7 +20,7 @@ from hashzoo.online import OnlineTrainer
 from hashzoo.train import Batch, Descent
 from hashzoo_lcdh.objective import approximation, contrast, cosines, likelihood
 from hashzoo_lcdh.replay import Anchors, WithAnchors
-from hashzoo_lcdh.teacher import Teacher
+from hashzoo_lcdh.teacher import ROLES, Teacher
 
 TEACHERS = ("every", "first", "none")
 
@@ -48,7 +48,7 @@ class LcdhTrainer(OnlineTrainer):
         replay: rows of each chunk that are kept, and that teacher and student learn from again with later chunks.
         batch: rows a step.
         lr: AdamW's learning rate, with cosine decay in each stage of each chunk.
-        encoder_lr: the same for encoders that are trained along.
+        encoder_lr: the same for encoders of the student that are trained along.
         weight_decay: AdamW's.
     """
 
@@ -88,7 +88,7 @@ class LcdhTrainer(OnlineTrainer):
         self.balanced_pairs, self.batch, self.lr = balanced_pairs, batch, lr
         self.encoder_lr, self.weight_decay = encoder_lr, weight_decay
         self.bounded_state = replay == 0
-        self._anchors = Anchors(replay)
+        self._anchors = Anchors(replay, ROLES)
         self._student: Towers | None = None
         self._teacher: Teacher | None = None
 
@@ -114,11 +114,11 @@ class LcdhTrainer(OnlineTrainer):
         learns = self._teacher is None or self.teacher == "every"
         if self._teacher is None:
             shape = self.width, self.heads, self.fusion_layers, self.attention
-            self._teacher = Teacher(job.towers(), job.bits, *shape).to(job.device)
+            self._teacher = Teacher(job, job.bits, *shape).to(job.device)
         if learns:
             self._teach(job, self._teacher)
         codes = _codes(job, self._teacher)
-        _log_cost(job, "teacher", self._teacher, start)
+        _log_cost(job, "teacher", self._teacher, start, *_seen(job, torch.zeros(1, dtype=torch.int64)))
 
         def similarity(batch: Batch) -> Tensor:
             own = codes[batch.index.to(codes.device)]
@@ -131,7 +131,7 @@ class LcdhTrainer(OnlineTrainer):
         descent = self._descent(teacher, self.teacher_epochs)
         for epoch in range(1, self.teacher_epochs + 1):
             for batch in job.batches(self.batch):
-                tokens = teacher.tokens(batch.image, batch.text)
+                tokens = teacher.tokens(*_seen(job, batch.index))
                 codes = teacher.codes(tokens)
                 terms = {
                     "likelihood": likelihood(codes, batch.labels, self.balanced_pairs),
@@ -151,7 +151,8 @@ class LcdhTrainer(OnlineTrainer):
                 terms = approximation(outputs.image, outputs.text, targets(batch), self.lambda1, self.lambda2)
                 descent.step(terms, len(batch.index))
             job.log(stage="student", epoch=epoch, **descent.end_epoch())
-        _log_cost(job, "student", student, start)
+        pair = job.train.batch(torch.zeros(1, dtype=torch.int64))
+        _log_cost(job, "student", student, start, pair.image, pair.text)
 
     def _descent(self, model: torch.nn.Module, epochs: int) -> Descent:
         return Descent.adamw([model], epochs, self.lr, self.encoder_lr, self.weight_decay)
@@ -166,12 +167,16 @@ def _codes(job: Job, teacher: Teacher) -> Tensor:
     """The teacher's codes of all rows, (n, bits)."""
     teacher.eval()
     parts = torch.arange(len(job.train)).split(1024)
-    return torch.cat([teacher(job.train.image(part), job.train.text(part)) for part in parts])
+    return torch.cat([teacher(*_seen(job, part)) for part in parts])
 
 
-def _log_cost(job: Job, stage: str, model: torch.nn.Module, start: float) -> None:
-    """Log parameters, multiply-accumulates a pair of image and text, and seconds since `start`."""
+def _seen(job: Job, index: Tensor) -> list[Tensor]:
+    """What the teacher sees of some rows: image and text features, (len(index), width) each."""
+    return [job.train.extra(role, index) for role in ROLES]
+
+
+def _log_cost(job: Job, stage: str, model: torch.nn.Module, start: float, *pair: Tensor) -> None:
+    """Log parameters, multiply-accumulates for a pair of image and text, and seconds since `start`."""
     seconds = round(time.perf_counter() - start, 4)
-    pair = job.train.batch(torch.zeros(1, dtype=torch.int64))
-    macs = multiply_accumulates(model, pair.image, pair.text)
+    macs = multiply_accumulates(model, *pair)
     job.log(stage=stage, parameters=parameters(model), macs=macs, seconds=seconds)
