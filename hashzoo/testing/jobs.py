@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,22 @@ def toy_job(
         log=lambda **line: lines.append(line),
     )
     return ToyJob(job, features["image"], features["text"], labels, lines)
+
+
+def toy_stream(chunks: int, rows: int, **options: Any) -> list[ToyJob]:
+    """The jobs of a stream: the rows of one toy job in chunks, with one generator and one list of lines for all.
+
+    Args:
+        chunks, rows: how many chunks, and how many rows each has.
+        options: as for `toy_job`.
+    """
+    whole = toy_job(rows=chunks * rows, **options)
+    parts = []
+    for start in range(0, chunks * rows, rows):
+        image, text, labels = (array[start : start + rows] for array in (whole.image, whole.text, whole.labels))
+        job = replace(whole.job, train=Rows(image, text, labels, whole.job.device))
+        parts.append(ToyJob(job, image, text, labels, whole.lines))
+    return parts
 
 
 def _text_features(strings: Sequence[str], width: int) -> Tensor:
