@@ -25,7 +25,7 @@ ORDER = (
     {"codes", "kernels"},
     {"data"},
     {"encoders"},
-    {"extraction", "features", "model", "train", "losses", "online"},
+    {"extraction", "features", "model", "train", "losses", "linear", "online"},
     {"evaluator"},
     {"search"},
     {"track", "rounds"},
