@@ -164,8 +164,9 @@ def test_the_files_that_come_with_hashzoo(path):
 
 def test_the_file_of_the_documentation():
     page = (HERE.parent / "docs" / "benches.md").read_text(encoding="utf-8")
-    (one, other), jobs = read_bench_file(write(page.split("```toml\n")[1].split("```")[0]), {})
+    (one, other, stream), jobs = read_bench_file(write(page.split("```toml\n")[1].split("```")[0]), {})
     assert (one["methods"], one["bits"], jobs) == (["soda", "dcmh"], [16, 32], 4)
     assert one["settings"] == ["soda.trainer.alpha=0.3"]
     assert one["sweep"]["trainer.prompt"] == ["An image of {}, drawn.", "{}"]
     assert (other["folds"], other["sweep"]) == (5, {"train_data.label_noise": ["0", "0.2"]})
+    assert (one["stream"], stream["stream"]) == (None, Stream(500))

@@ -310,6 +310,9 @@ def test_the_command_line(streams, command, sentence):
     assert read_json(stored)["stream"] == {
         **{"chunk": 20, "by": "rows", "order_seed": 3, "database_codes": "kept", "rows": [20, 40, 60, 80]}
     }
+    Path("study.toml").write_text('protocol = "online"\nchunk = 15\norder-seed = 3\ndatabase-codes = "kept"\n')
+    again = json.loads(command(*common[:1], "study.toml", *common[1:], "--chunk", 20, "--json").out)
+    assert [run["reused"] for run in again["results"]] == [True, True]
     assert sentence(*common, "--chunk", 20).endswith("--chunk is for --protocol online; add that, or leave it out")
     assert "--chunks-by is for --protocol online" in sentence(*common, "--chunks-by", "rows")
     assert "--protocol is offline or online, not 'stream'" in sentence(*common, "--protocol", "stream")
