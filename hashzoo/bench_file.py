@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hashzoo.data.stream import ASKED, stream_of
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.settings import text_of
 
-# Each key of a file, the field of `benchmark.Request` that it fills, and what it holds.
+# Each key of a file, the field of `benchmark.Request` that it fills, and what it holds. Those of `stream.ASKED` fill
+# one field together.
 KEYS = {
     "method": ("methods", "words"),
     "bits": ("bits", "numbers"),
@@ -26,6 +28,11 @@ KEYS = {
     "threads": ("threads", "a whole number"),
     "batch-size": ("batch_size", "a whole number"),
     "allow-overlap": ("allow_overlap", "true or false"),
+    "protocol": ("protocol", "a word"),
+    "chunk": ("chunk", "a whole number"),
+    "chunks-by": ("chunks_by", "a word"),
+    "order-seed": ("order_seed", "a whole number"),
+    "database-codes": ("database_codes", "a word"),
 }
 
 
@@ -36,7 +43,8 @@ def read_bench_file(path: Path, given: Mapping[str, Any]) -> tuple[list[dict[str
 
     Args:
         path: of the file.
-        given: keywords that were given otherwise, and win; `settings` as typed and `sweep` do so path by path.
+        given: keywords that were given otherwise, and win; `settings` as typed and `sweep` do so path by path. A
+            stream is given in the words of `stream.ASKED`.
 
     Raises:
         HashzooError: it cannot be read, or holds what is no option.
@@ -62,7 +70,11 @@ def read_bench_file(path: Path, given: Mapping[str, Any]) -> tuple[list[dict[str
         if not asked.get("methods"):
             raise HashzooError(f'{path} names no method; write method = ["soda", "dcmh"]')
         asked["settings"] = [f"{name}={value}" for name, value in asked.get("settings", {}).items()]
-        found.append(asked)
+        arrival = {name: asked.pop(name) for name in ASKED if name in asked}
+        try:
+            found.append(asked | {"stream": stream_of(arrival)})
+        except HashzooError as error:
+            raise HashzooError(f"{path}: {error}") from error
     return found, jobs
 
 
@@ -111,7 +123,12 @@ def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, where the second wins; of settings path by path: what is set there is not swept, and the other way."""
+    """Both, where the second wins; of settings path by path: what is set there is not swept, and the other way.
+
+    Where the second asks for the offline protocol nothing is left of a stream.
+    """
+    if second.get("protocol") == "offline":
+        first = {name: value for name, value in first.items() if name not in ASKED}
     sets, sweeps = second.get("settings", {}), second.get("sweep", {})
     settings = {name: value for name, value in first.get("settings", {}).items() if name not in {*sets, *sweeps}}
     swept = {name: value for name, value in first.get("sweep", {}).items() if name not in {*sets, *sweeps}}

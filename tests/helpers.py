@@ -10,6 +10,7 @@ import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hashzoo import plan, zoo
 
@@ -106,6 +107,13 @@ def check_golden(name: str, section: str, text: str) -> None:
         sections[section] = text
         path.write_text("".join(f"=== {k}\n{v}" if k else v for k, v in sorted(sections.items())), encoding="utf-8")
     assert sections.get(section) == text, f"{path.name} differs; to renew it see check_golden in tests/helpers.py"
+
+
+def inside(drawing: Any) -> bool:
+    """Whether all parts of a figure, its words above all, lie on its paper."""
+    drawing.figure.draw_without_rendering()
+    drawn, (width, height) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()
+    return min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.02
 
 
 def forget(folder: Path) -> None:

@@ -10,6 +10,7 @@ from helpers import HERE
 
 from hashzoo.bench_file import read_bench_file
 from hashzoo.benchmark import Request
+from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.sweep import axes_of, parse_sweep
 
@@ -71,6 +72,29 @@ def test_what_is_given_otherwise_wins_setting_by_setting():
     assert asked["sweep"] == {"loss.b": ["3"], "trainer.epochs": ["7", "8"]}
 
 
+STREAM = """
+method = "toy"
+protocol = "online"
+chunk = 40
+[[bench]]
+[[bench]]
+chunks-by = "classes"
+order-seed = 3
+database-codes = "kept"
+[[bench]]
+protocol = "offline"
+"""
+
+
+def test_a_stream_is_asked_for_with_the_words_of_the_options():
+    benches, _ = read_bench_file(write(STREAM), {})
+    assert [one["stream"] for one in benches] == [Stream(40), Stream(40, "classes", 3, "kept"), None]
+    benches, _ = read_bench_file(write(STREAM), {"protocol": "online", "chunk": 7})
+    assert [one["stream"] for one in benches] == [Stream(7), Stream(7, "classes", 3, "kept"), Stream(7)]
+    benches, _ = read_bench_file(write(STREAM), {"protocol": "offline"})
+    assert [one["stream"] for one in benches] == [None] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -87,6 +111,10 @@ def test_what_is_given_otherwise_wins_setting_by_setting():
         ("method = 'toy'\njobs = 'all'", "jobs in study.toml is a whole number, not 'all'"),
         ("[bench]\nmethod = 'toy'", "bench in study.toml is a list of tables; write [[bench]] above each"),
         ("method = ", "study.toml cannot be read as TOML ("),
+        ("method = 'toy'\nchunk = 5", "study.toml: --chunk is for --protocol online; add that, or leave it out"),
+        ("method = 'toy'\nprotocol = 'stream'", "study.toml: --protocol is offline or online, not 'stream'"),
+        ("method = 'toy'\nprotocol = 'online'\nchunk = '5'", "chunk in study.toml is a whole number, not '5'"),
+        ("method = 'toy'\nprotocol = 'online'\nchunks-by = 'label'", "chunks are made by rows or classes, not 'label'"),
     ],
 )
 def test_files_that_are_refused(text, said):
@@ -136,8 +164,9 @@ def test_the_files_that_come_with_hashzoo(path):
 
 def test_the_file_of_the_documentation():
     page = (HERE.parent / "docs" / "benches.md").read_text(encoding="utf-8")
-    (one, other), jobs = read_bench_file(write(page.split("```toml\n")[1].split("```")[0]), {})
+    (one, other, stream), jobs = read_bench_file(write(page.split("```toml\n")[1].split("```")[0]), {})
     assert (one["methods"], one["bits"], jobs) == (["soda", "dcmh"], [16, 32], 4)
     assert one["settings"] == ["soda.trainer.alpha=0.3"]
     assert one["sweep"]["trainer.prompt"] == ["An image of {}, drawn.", "{}"]
     assert (other["folds"], other["sweep"]) == (5, {"train_data.label_noise": ["0", "0.2"]})
+    assert (one["stream"], stream["stream"]) == (None, Stream(500))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SMALL
+from helpers import SMALL, inside
 
 from hashzoo.benchmark import bench
 from hashzoo.codes import health, load_codes, pack, save_codes
@@ -193,9 +193,7 @@ def test_no_words_are_cut(tmp_path):
     with house_style():
         bars = list(draw_lengths(Material(one_length, looks([long]))))
     for drawing in (*draw(long), *bars):
-        drawing.figure.draw_without_rendering()
-        drawn, (width, height) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()
-        assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.02, drawing.name
+        assert inside(drawing), drawing.name
 
 
 def test_equal_runs_give_equal_pictures(item, drawings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import inside
 
 from hashzoo.report.pivot import Pivot
 
@@ -31,12 +32,6 @@ CELLS = pivot_of(
     [[0.4, 0.5, 0.47], [0.55, np.nan, 0.42]],
     tracks=("toys-1", "toys-2"),
 )
-
-
-def inside(drawing) -> bool:
-    drawing.figure.draw_without_rendering()
-    drawn, (width, height) = drawing.figure.get_tightbbox(), drawing.figure.get_size_inches()
-    return min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.02
 
 
 def test_one_setting_is_a_line_a_code_length():

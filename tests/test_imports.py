@@ -25,7 +25,7 @@ ORDER = (
     {"codes", "kernels"},
     {"data"},
     {"encoders"},
-    {"extraction", "features", "model", "train", "losses", "online", "cost"},
+    {"extraction", "features", "model", "train", "losses", "linear", "online", "cost"},
     {"evaluator"},
     {"scan"},
     {"search"},

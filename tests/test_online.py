@@ -22,7 +22,7 @@ from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown
 from hashzoo.rounds import score_run
 from hashzoo.storage import read_json
-from hashzoo.testing import toy_job
+from hashzoo.testing import toy_job, toy_stream
 from hashzoo.track import Track
 
 BITS = 8
@@ -131,6 +131,19 @@ def test_jobs_of_chunks_share_randomness_and_loss_and_name_their_chunk():
         job.log(epoch=1)
         job.log(stage="teacher", epoch=1)
     assert made[2].lines == [{"epoch": 1, "stage": "chunk 3"}, {"epoch": 1, "stage": "chunk 3 teacher"}]
+
+
+def test_a_toy_stream_is_a_toy_job_in_chunks():
+    whole, parts = toy_job(rows=60), toy_stream(3, 20)
+    for name in ("image", "text", "labels"):
+        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
+    assert len({id(part.job.generator) for part in parts}) == 1
+    for part in parts:
+        batch = part.job.train.batch(torch.arange(len(part.job.train)))
+        np.testing.assert_array_equal(batch.image, part.image)
+        np.testing.assert_array_equal(batch.labels, part.labels)
+        part.job.log(epoch=1)
+    assert len(parts[0].lines) == 3
 
 
 def test_fit_is_partial_fit_over_the_rows_of_a_job():
@@ -297,6 +310,9 @@ def test_the_command_line(streams, command, sentence):
     assert read_json(stored)["stream"] == {
         **{"chunk": 20, "by": "rows", "order_seed": 3, "database_codes": "kept", "rows": [20, 40, 60, 80]}
     }
+    Path("study.toml").write_text('protocol = "online"\nchunk = 15\norder-seed = 3\ndatabase-codes = "kept"\n')
+    again = json.loads(command(*common[:1], "study.toml", *common[1:], "--chunk", 20, "--json").out)
+    assert [run["reused"] for run in again["results"]] == [True, True]
     assert sentence(*common, "--chunk", 20).endswith("--chunk is for --protocol online; add that, or leave it out")
     assert "--chunks-by is for --protocol online" in sentence(*common, "--chunks-by", "rows")
     assert "--protocol is offline or online, not 'stream'" in sentence(*common, "--protocol", "stream")

@@ -11,7 +11,7 @@ import typer
 
 from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import console, print_json, whole_numbers, words
-from hashzoo.cli.online import Chunk, ChunksBy, DatabaseCodes, OrderSeed, Protocol, stream_of
+from hashzoo.cli.online import Chunk, ChunksBy, DatabaseCodes, OrderSeed, Protocol
 from hashzoo.errors import HashzooError
 
 Dataset = Annotated[str, typer.Option("--dataset", help="Data set, with its variant: emoji/full; or table:PATH.")]
@@ -95,6 +95,7 @@ def bench(
 
     Finished runs are reused; a bench that was stopped goes on where it was.
     """
+    from hashzoo.data.stream import ASKED, stream_of
     from hashzoo.sweep import parse_sweep
 
     if suite and (method or file):
@@ -103,7 +104,7 @@ def bench(
         from hashzoo.suite import methods_of
 
         method = methods_of(suite)
-    asked = {
+    asked: dict[str, Any] = {
         "methods": words(method, "--method") if method else [],
         "bits": whole_numbers(bits, "--bits", "16,32,64,128"),
         "dataset": dataset,
@@ -118,21 +119,21 @@ def bench(
         "threads": threads,
         "batch_size": read_batch_size(batch_size),
         "allow_overlap": allow_overlap,
-        "stream": stream_of(protocol, chunk, chunks_by, order_seed, database_codes),
     }
-    benches = [asked]
+    arrival = dict(zip(ASKED, (protocol, chunk, chunks_by, order_seed, database_codes), strict=True))
     if file is not None:
         from hashzoo.bench_file import KEYS, read_bench_file
 
         sources = {name: context.get_parameter_source(name) for name in context.params}
         typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
         options = {field: "method" if field == "methods" else field for field, _ in KEYS.values()}
-        given = {field: asked[field] for field, option in options.items() if option in typed}
+        given = {field: (asked | arrival)[field] for field, option in options.items() if option in typed}
         benches, side_by_side = read_bench_file(file, given)
-        benches = [{**one, "stream": asked["stream"]} for one in benches]  # files have no words for it
         jobs = jobs or side_by_side
     elif not method:
         raise HashzooError("name methods, such as --method soda,dcmh, or give a bench file; see hashzoo bench --help")
+    else:
+        benches = [asked | {"stream": stream_of(arrival)}]
     result = _bench(benches, jobs, fresh)
     if html:
         _write_page(result, html)

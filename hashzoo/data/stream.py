@@ -7,7 +7,7 @@ a chunk is trained on, and then searched in together with those before it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from hashzoo.errors import HashzooError
 
 BY = ("rows", "classes")
 DATABASE_CODES = ("method", "kept", "recomputed")
+ASKED = ("protocol", "chunk", "chunks_by", "order_seed", "database_codes")  # the options, by which all is asked for
 # Independent streams of random words; their numbers are part of what a seed means.
 _ROWS, _CLASSES = range(2)
 
@@ -99,6 +100,26 @@ class Stream:
     def _words(self, stream: int, count: int) -> np.ndarray:
         # numpy promises that the raw stream of a bit generator never changes for a seed.
         return np.asarray(np.random.PCG64((self.order_seed, stream)).random_raw(count), dtype=np.uint64)
+
+
+def stream_of(asked: Mapping[str, Any]) -> Stream | None:
+    """What the options of an online bench ask for; None for the offline protocol, which takes none of the others.
+
+    Args:
+        asked: "protocol", which is offline unless given, "chunk", "chunks_by", "order_seed" and "database_codes"; those
+            that are missing or None were not asked for.
+    """
+    typed = {name: asked[name] for name in ASKED if asked.get(name) is not None}
+    protocol = typed.pop("protocol", "offline")
+    if protocol not in ("offline", "online"):
+        raise HashzooError(f"--protocol is offline or online, not '{protocol}'")
+    if protocol == "offline":
+        if typed:
+            raise HashzooError(
+                f"--{next(iter(typed)).replace('_', '-')} is for --protocol online; add that, or leave it out"
+            )
+        return None
+    return Stream(**{"by" if name == "chunks_by" else name: value for name, value in typed.items()})
 
 
 @dataclass(frozen=True)

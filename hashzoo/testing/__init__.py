@@ -1,7 +1,7 @@
 """For plugin authors' tests: the conformance kit, and jobs that are small, made of nothing, and learned in a second."""
 
-from hashzoo.testing.jobs import ToyJob, toy_job
+from hashzoo.testing.jobs import ToyJob, toy_job, toy_stream
 from hashzoo.testing.kit import check_plugin
 from hashzoo.testing.parametrize import parametrize_plugin
 
-__all__ = ["ToyJob", "check_plugin", "parametrize_plugin", "toy_job"]
+__all__ = ["ToyJob", "check_plugin", "parametrize_plugin", "toy_job", "toy_stream"]

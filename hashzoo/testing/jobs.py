@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,23 @@ def _pad(features: np.ndarray, outputs: Mapping[str, Width]) -> None:
         if not isinstance(width, int):
             features[1::2, start + (width[0] + 1) // 2 * width[1] : start + numbers(width)] = 0
         start += numbers(width)
+
+
+def toy_stream(chunks: int, rows: int, **options: Any) -> list[ToyJob]:
+    """The jobs of a stream: the rows of one toy job in chunks, with one generator and one list of lines for all.
+
+    Args:
+        chunks, rows: how many chunks, and how many rows each has.
+        options: as for `toy_job`.
+    """
+    whole = toy_job(rows=chunks * rows, **options)
+    parts = []
+    for start in range(0, chunks * rows, rows):
+        image, text, labels = (array[start : start + rows] for array in (whole.image, whole.text, whole.labels))
+        extra = {role: values[start : start + rows] for role, values in whole.extra.items()}
+        job = replace(whole.job, train=Rows(image, text, labels, whole.job.device, extra))
+        parts.append(ToyJob(job, image, text, labels, whole.lines, extra))
+    return parts
 
 
 def _text_features(strings: Sequence[str], width: int) -> Tensor:

@@ -20,12 +20,13 @@ from hashzoo.report.figures.drawing import Drawing
 from hashzoo.report.figures.health import draw_health
 from hashzoo.report.figures.lengths import draw_lengths
 from hashzoo.report.figures.material import Material, not_drawn
+from hashzoo.report.figures.rounds import draw_rounds
 from hashzoo.report.figures.style import Look, css, house_style, looks
 from hashzoo.report.figures.training import draw_training
 
 __all__ = ["Drawing", "Look", "css", "draw", "looks"]
 
-FAMILIES = (draw_lengths, draw_curves, draw_distances, draw_health, draw_training)
+FAMILIES = (draw_lengths, draw_rounds, draw_curves, draw_distances, draw_health, draw_training)
 
 
 def draw(item: dict[str, Any], look: Mapping[str, Look] | None = None) -> list[Drawing]:

@@ -10,8 +10,7 @@ import numpy as np
 from hashzoo.codes import CORRELATION_WORK, Codes
 from hashzoo.report.figures.drawing import Drawing
 from hashzoo.report.figures.material import Material
-from hashzoo.report.figures.panels import every, finished, legend, listed, panels, thin
-from hashzoo.report.figures.style import LIGHT
+from hashzoo.report.figures.panels import DASHED, every, finished, legend, listed, panels, thin
 
 ROLES = ("image", "text")
 STEPS = np.linspace(0, 1, 51)  # correlations at which the curve of their shares is drawn
@@ -108,7 +107,7 @@ def _draw(
             panel.set_xlim(0, 1)
             panel.set_ylim(-0.02, 1.02)
             if half:
-                panel.axhline(0.5, color=LIGHT["ink"], linestyle=(0, (4, 2)), linewidth=0.8, zorder=1.5)
+                panel.axhline(0.5, **DASHED)
             for number, label in enumerate(material.labels):
                 if (label, bits, role) in curves:
                     points = thin(*curves[label, bits, role])

@@ -11,6 +11,7 @@ from typing import Any
 from hashzoo.benchmark import FLOOR_METHOD
 from hashzoo.codes import Codes, load_codes
 from hashzoo.errors import HashzooError
+from hashzoo.report import rounds
 from hashzoo.report.figures.style import Look
 from hashzoo.report.table import label_of
 from hashzoo.track import Track, title_of
@@ -22,7 +23,8 @@ class Material:
     """One track as the figures need it.
 
     Attributes:
-        id, title: of the track.
+        id, title, place: of the track. Of an online one `title` says that it is about the last round, `place` does not.
+        stream: how the database arrives, as the track tells it; empty where it does not.
         everything: results of its runs, failed ones too; results: of those that are finished.
         labels: rows of its table that have a finished run. Random codes are left to the lines that show chance exactly,
             unless there is nothing else.
@@ -33,7 +35,9 @@ class Material:
     def __init__(self, item: dict[str, Any], looks: dict[str, Look]):
         self.everything: list[dict[str, Any]] = item["results"]
         self.id: str = item["track"]["id"]
-        self.title = title_of(item["track"])
+        self.place = title_of(item["track"])
+        self.stream: dict[str, Any] = item["track"].get("stream", {})
+        self.title = self.place + (rounds.title(item["track"], over_rounds=False) if self.stream else "")
         self.database: int = item["track"]["counts"]["database"]
         self.results = [result for result in self.everything if result["status"] == "ok"]
         self._labels = {id(result): label_of(result, self.everything) for result in self.results}

@@ -20,6 +20,7 @@ MOST_POINTS = 200
 TITLE_CHARACTERS = 56  # that fit one line of a title
 LEGEND_CHARACTERS = 66  # that fit one line of a legend, with the room for its samples
 SAMPLE_CHARACTERS = 8  # what the sample of a legend takes
+DASHED: dict[str, Any] = {"color": LIGHT["ink"], "linestyle": (0, (4, 2)), "linewidth": 0.8, "zorder": 1.5}
 
 
 def panels(
@@ -87,7 +88,7 @@ def every(points: int, number: int = 0, markers: int = 5) -> tuple[int, int]:
 
 def chance_line(axes: Axes, value: float) -> Line2D:
     """What random codes reach, as a dashed line across a panel."""
-    return axes.axhline(value, color=LIGHT["ink"], linestyle=(0, (4, 2)), linewidth=0.8, zorder=1.5)
+    return axes.axhline(value, **DASHED)
 
 
 def listed(words: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from hashzoo import Encoder, Towers, evaluate
 from hashzoo.cost import multiply_accumulates, parameters
 from hashzoo.model import HashHead, Tower, encode
-from hashzoo.testing import toy_job
+from hashzoo.testing import toy_job, toy_stream
 
 SMALL = {"width": 16, "heads": 2, "teacher_epochs": 2, "student_epochs": 2}
 
@@ -21,9 +21,11 @@ def linear(widths, bits):
     return HashHead(widths, bits, hidden=0)
 
 
+LCDH = {"head": linear, "widths": {"teacher_image": {"pooled": 20}, "teacher_text": {"pooled": 10}}}
+
+
 def lcdh_job(rows=200, seed=0):
-    widths = {"teacher_image": {"pooled": 20}, "teacher_text": {"pooled": 10}}
-    return toy_job(head=linear, rows=rows, seed=seed, widths=widths)
+    return toy_job(rows=rows, seed=seed, **LCDH)
 
 
 def map_of(toy, towers):
@@ -83,14 +85,14 @@ def test_the_student_does_not_move_the_teacher():
 @pytest.mark.parametrize(("teacher", "moves"), [("every", True), ("first", False)])
 def test_a_teacher_goes_on_learning_or_stays_as_the_first_chunk_left_it(teacher, moves):
     trainer, states = LcdhTrainer(**SMALL, teacher=teacher), []
-    for seed in range(2):
-        trainer.partial_fit(lcdh_job(rows=60, seed=seed).job)
+    for toy in toy_stream(2, 60, **LCDH):
+        trainer.partial_fit(toy.job)
         states.append({name: value.clone() for name, value in trainer._teacher.state_dict().items()})
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0]) == moves
 
 
 def test_a_chunk_and_the_anchors_are_all_that_is_learned_from():
-    toys = [lcdh_job(rows=40, seed=seed) for seed in range(3)]
+    toys = toy_stream(3, 40, **LCDH)
     trainer, seen = LcdhTrainer(**SMALL, replay=5), []
     assert (trainer.bounded_state, LcdhTrainer().bounded_state) == (False, True)
     teach = trainer._teach

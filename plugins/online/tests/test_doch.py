@@ -8,21 +8,10 @@ import pytest
 import torch
 from hashzoo_online.doch import Doch, released_alpha, update_codes
 
-from hashzoo.testing import toy_job
+from hashzoo.linear import normal
+from hashzoo.testing import toy_stream
 
 BITS = 4
-
-
-def chunks_of(rows=60, chunk=20):
-    """Jobs of one stream."""
-    toys = [toy_job(bits=BITS, rows=chunk, seed=seed) for seed in range(rows // chunk)]
-    for toy in toys:
-        toy.job.generator = toys[0].job.generator
-    return toys
-
-
-def numpy_normal(generator, *shape):
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).numpy()
 
 
 class Slow:
@@ -32,15 +21,15 @@ class Slow:
         self.alpha, self.theta, self.anchors, self.rounds, self.iterations = alpha, theta, anchors, rounds, iterations
         self.x, self.t, self.y, self.b = [], [], [], []
 
-    def learn(self, toy, generator):
+    def learn(self, toy):
         y = toy.labels.astype(float)
-        b = np.where(numpy_normal(generator, len(y), BITS) > 0, 1.0, -1.0)
-        p = numpy_normal(generator, BITS, y.shape[1])
+        b = np.where(normal(toy.job, len(y), BITS).numpy() > 0, 1.0, -1.0)
+        p = normal(toy.job, BITS, y.shape[1]).numpy()
         for _ in range(self.rounds):
             for _ in range(self.iterations):
                 anchors = []
                 for labels, codes in zip(self.y or [y], self.b or [b.copy()], strict=True):
-                    rows = torch.randperm(len(labels), generator=generator)[: self.anchors].tolist()
+                    rows = torch.randperm(len(labels), generator=toy.job.generator)[: self.anchors].tolist()
                     anchors += [(labels[row], codes[row].copy()) for row in rows]
                 self.update(b, p, y, anchors)
             all_b, all_y = np.concatenate([*self.b, b]), np.concatenate([*self.y, y])
@@ -74,9 +63,9 @@ class Slow:
 def test_it_is_the_slow_transcription(constants):
     trainer = Doch(**constants)
     slow = Slow(**{"alpha": 0.45, "theta": 0.1, "anchors": 50, "rounds": 7, "iterations": 3} | constants)
-    for toy, copy in zip(chunks_of(), chunks_of(), strict=True):
+    for toy, copy in zip(*(toy_stream(3, 20, bits=BITS) for _ in range(2)), strict=True):
         towers = trainer.partial_fit(toy.job)
-        weights = slow.learn(copy, copy.job.generator)
+        weights = slow.learn(copy)
         np.testing.assert_array_equal(trainer.learned_codes().image.numpy(), slow.b[-1])
         np.testing.assert_array_equal(trainer.learned_codes().text.numpy(), slow.b[-1])
         # The pseudo-inverse of X^T X has half the digits of that of X.
@@ -115,7 +104,7 @@ def test_alpha_is_the_released_one_and_lies_between_for_other_lengths():
 
 def test_chunks_may_be_smaller_than_the_anchors_and_without_labels():
     trainer = Doch()
-    for toy in chunks_of(rows=40, chunk=10):
+    for toy in toy_stream(4, 10, bits=BITS):
         toy.job.train.labels[0] = 0
         towers = trainer.partial_fit(toy.job)
         assert torch.isfinite(towers.image.weight).all()

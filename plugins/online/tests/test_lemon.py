@@ -4,25 +4,15 @@ import numpy as np
 import pytest
 import torch
 from hashzoo_online import lemon
-from hashzoo_online.lemon import Lemon, balanced_factors
+from hashzoo_online.factors import balanced_factors
+from hashzoo_online.lemon import Lemon
 
 from hashzoo import HashzooError
+from hashzoo.linear import normal
 from hashzoo.online import bytes_held
-from hashzoo.testing import toy_job
+from hashzoo.testing import toy_job, toy_stream
 
 BITS = 4
-
-
-def chunks_of(rows=90, chunk=30, **options):
-    """Jobs of one stream, and what it holds: X, T, Y of each chunk."""
-    toys = [toy_job(bits=BITS, rows=chunk, seed=seed, **options) for seed in range(rows // chunk)]
-    for toy in toys:
-        toy.job.generator = toys[0].job.generator
-    return toys
-
-
-def numpy_normal(generator, *shape):
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).numpy()
 
 
 class Slow:
@@ -32,13 +22,13 @@ class Slow:
         self.constants = alpha, beta, gamma, xi, iterations
         self.x, self.t, self.y, self.b, self.v = [], [], [], [], []
 
-    def learn(self, toy, generator):
+    def learn(self, toy):
         alpha, beta, gamma, xi, iterations = self.constants
         y = toy.labels.astype(float)
         n = len(y)
-        b = np.where(numpy_normal(generator, n, BITS) > 0, 1.0, -1.0)
-        v = numpy_normal(generator, n, BITS)
-        r = np.linalg.svd(numpy_normal(generator, BITS, BITS))[0]
+        b = np.where(normal(toy.job, n, BITS).numpy() > 0, 1.0, -1.0)
+        v = normal(toy.job, n, BITS).numpy()
+        r = np.linalg.svd(normal(toy.job, BITS, BITS).numpy())[0]
         all_y = np.concatenate([*self.y, y])
         all_g = all_y / np.linalg.norm(all_y, axis=1, keepdims=True)
         g = y / np.linalg.norm(y, axis=1, keepdims=True)
@@ -74,9 +64,9 @@ class Slow:
 def test_it_is_the_slow_transcription(constants):
     trainer = Lemon(**constants)
     slow = Slow(**{"alpha": 1e4, "beta": 1e4, "gamma": 0.1, "xi": 1.0, "iterations": 5} | constants)
-    for toy, copy in zip(chunks_of(), chunks_of(), strict=True):
+    for toy, copy in zip(*(toy_stream(3, 30, bits=BITS) for _ in range(2)), strict=True):
         towers = trainer.partial_fit(toy.job)
-        weights = slow.learn(copy, copy.job.generator)
+        weights = slow.learn(copy)
         np.testing.assert_array_equal(trainer.learned_codes().image.numpy(), slow.b[-1])
         for tower, weight in zip((towers.image, towers.text), weights, strict=True):
             np.testing.assert_allclose(tower.weight.numpy(), weight, rtol=1e-4, atol=1e-6)
@@ -136,7 +126,7 @@ def test_missing_directions_are_completed_by_random_ones():
 
 def test_what_it_keeps_does_not_depend_on_how_many_chunks_there_were():
     trainer, sizes = Lemon(), []
-    for toy in chunks_of(rows=150):
+    for toy in toy_stream(5, 30, bits=BITS):
         trainer.partial_fit(toy.job)
         sizes.append(bytes_held(trainer))
     assert len(set(sizes)) == 1

@@ -9,18 +9,11 @@ from hashzoo import pack
 from hashzoo.evaluator import randomisation_test
 from hashzoo.fitting import encode_rows, make_job, seeded
 from hashzoo.recipe import Cell
-from hashzoo.testing import kit, toy_job
+from hashzoo.testing import kit, toy_job, toy_stream
 from hashzoo.testing.scenes import workbench
 from hashzoo.testing.trial import recipe_of
 
 BITS, CHUNK = 4, 40
-
-
-def chunks_of(count=3):
-    toys = [toy_job(bits=BITS, rows=CHUNK, seed=seed) for seed in range(count)]
-    for toy in toys:
-        toy.job.generator = toys[0].job.generator
-    return toys
 
 
 def numpy_uniform(generator, *shape):
@@ -115,7 +108,7 @@ class Slow:
 )
 def test_it_is_the_slow_transcription(settings, same):
     trainer, slow = Ocmfh(**settings), Slow(**same)
-    for toy, copy in zip(chunks_of(), chunks_of(), strict=True):
+    for toy, copy in zip(*(toy_stream(3, CHUNK, bits=BITS) for _ in range(2)), strict=True):
         towers = trainer.partial_fit(toy.job)
         slow.learn(copy, copy.job.generator)
         scale = np.abs(slow.hh).max()
@@ -134,7 +127,7 @@ def test_it_is_the_slow_transcription(settings, same):
 
 
 def test_the_running_mean_is_that_of_all_rows():
-    trainer, toys = Ocmfh(first_iterations=2, iterations=1), chunks_of()
+    trainer, toys = Ocmfh(first_iterations=2, iterations=1), toy_stream(3, CHUNK, bits=BITS)
     for toy in toys:
         towers = trainer.partial_fit(toy.job)
     np.testing.assert_allclose(towers.text.centre.numpy(), np.concatenate([t.text for t in toys]).mean(0), atol=1e-6)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from hashzoo import Job, Outputs, Towers
+from hashzoo.linear import features, normal, projections
 from hashzoo.losses import shared_labels, sign
 from hashzoo.online import OnlineTrainer
-from hashzoo_online.projection import features, projections
+from hashzoo_online.sums import Sums
 
 BITS, ALPHAS = (8, 16, 32, 64, 128), (0.45, 0.35, 0.25, 0.15, 0.1)  # the released alpha for each code length
 
@@ -47,7 +48,7 @@ class Doch(OnlineTrainer):
             raise ValueError(f"anchors is 1 or more, not {anchors}")
         self.alpha, self.theta, self.anchors = alpha, theta, anchors
         self.rounds, self.iterations, self.ridge, self.chunk = rounds, iterations, ridge, chunk
-        self.sums: dict[str, Tensor] = {}  # over all rows so far
+        self.sums = Sums()
         self._old: list[tuple[Tensor, Tensor]] = []  # labels, bool, and codes, int8, of each chunk
 
     def towers(self, job: Job) -> Towers:
@@ -62,14 +63,10 @@ class Doch(OnlineTrainer):
 
     @torch.no_grad()
     def partial_fit(self, job: Job) -> Towers:
-        image, text = features(job)
+        image, text = features(job.train)
         labels = job.train.labels.double()
         alpha = released_alpha(job.bits) if self.alpha is None else self.alpha
-
-        def drawn(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=job.generator, dtype=torch.float64).to(job.device)
-
-        codes, embedding = sign(drawn(len(labels), job.bits)).double(), drawn(job.bits, labels.shape[1])
+        codes, embedding = sign(normal(job, len(labels), job.bits)).double(), normal(job, job.bits, labels.shape[1])
         for number in range(1, self.rounds + 1):
             before = codes.clone()
             for _ in range(self.iterations):
@@ -78,8 +75,8 @@ class Doch(OnlineTrainer):
                     codes, anchor_codes, shared_labels(labels, anchor_labels), labels, embedding, alpha, self.theta
                 )
             # (2) P, the labels of a code.
-            gram = self._sum("BB", codes.T @ codes)
-            embedding = torch.linalg.pinv(gram, hermitian=True) @ self._sum("BY", codes.T @ labels)
+            gram = self.sums.plus("BB", codes.T @ codes)
+            embedding = torch.linalg.pinv(gram, hermitian=True) @ self.sums.plus("BY", codes.T @ labels)
             job.log(
                 epoch=number,
                 embedding=(labels - codes @ embedding).square().mean(),
@@ -87,8 +84,8 @@ class Doch(OnlineTrainer):
             )
         # (3) The sums take the chunk in.
         products = {"XX": (image, image), "TT": (text, text), "XB": (image, codes), "TB": (text, codes)}
-        for name, (left, right) in (products | {"BB": (codes, codes), "BY": (codes, labels)}).items():
-            self.sums[name] = self._sum(name, left.T @ right)
+        products |= {"BB": (codes, codes), "BY": (codes, labels)}
+        self.sums.take({name: left.T @ right for name, (left, right) in products.items()})
         self._old.append((labels > 0, codes.to(torch.int8)))
         # (4) Hash functions, by least squares to the codes of all rows so far.
         towers = projections(job)
@@ -104,10 +101,6 @@ class Doch(OnlineTrainer):
             rows = torch.randperm(len(chunk_labels), generator=generator)[: self.anchors].to(labels.device)
             chosen.append((chunk_labels[rows].double(), chunk_codes[rows].double()))
         return torch.cat([part for part, _ in chosen]), torch.cat([part for _, part in chosen])
-
-    def _sum(self, name: str, product: Tensor) -> Tensor:
-        """A sum over all rows: what is kept of old ones, and the product of this chunk."""
-        return self.sums[name] + product if name in self.sums else product
 
 
 def released_alpha(bits: int) -> float:

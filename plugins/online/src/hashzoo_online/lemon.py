@@ -8,16 +8,18 @@ sums whose size does not depend on the number of rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from hashzoo import HashzooError, Job, Outputs, Towers
+from hashzoo.linear import features, normal, projections
 from hashzoo.losses import sign
 from hashzoo.online import OnlineTrainer
-from hashzoo_online.projection import features, projections
+from hashzoo_online.factors import balanced_factors
+from hashzoo_online.sums import Sums
 
 
 class Lemon(OnlineTrainer):
@@ -45,7 +47,7 @@ class Lemon(OnlineTrainer):
     ):
         self.alpha, self.beta, self.gamma, self.xi = alpha, beta, gamma, xi
         self.iterations, self.chunk = iterations, chunk
-        self.sums: dict[str, Tensor] = {}  # over all rows so far, by the names of `_products`
+        self.sums = Sums()  # by the names of `_products`
         self._codes: Tensor | None = None
 
     def towers(self, job: Job) -> Towers:
@@ -60,27 +62,22 @@ class Lemon(OnlineTrainer):
         rows, bits = len(job.train), job.bits
         if rows <= bits:
             raise HashzooError(f"LEMON needs more rows in a chunk than bits, and has {rows} for {bits} bits")
-        image, text = features(job)
+        image, text = features(job.train)
         labels = job.train.labels.double()
         unit = normalize(labels, dim=1, eps=1e-14)
         identity = torch.eye(bits, dtype=torch.float64, device=job.device)
-
-        def drawn(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=job.generator, dtype=torch.float64).to(job.device)
-
-        codes, latent = sign(drawn(rows, bits)).double(), drawn(rows, bits)
-        rotation = torch.linalg.svd(drawn(bits, bits)).U
-        weight = self.alpha * bits
+        codes, latent = sign(normal(job, rows, bits)).double(), normal(job, rows, bits)
+        rotation = torch.linalg.svd(normal(job, bits, bits)).U
+        weight, old = self.alpha * bits, self.sums.plus
         for iteration in range(1, self.iterations + 1):
             # (1) P, the labels of a latent factor.
-            old = self._sum
             embedding = torch.linalg.solve(
                 old("VV", latent.T @ latent) + self.gamma * identity, old("VY", latent.T @ labels)
             )
             # (2) Z, and V: the closest factors that are orthogonal and balanced.
             target = codes @ rotation.T + self.beta * labels @ embedding.T
             target += 2 * weight * unit @ old("GB", unit.T @ codes) - weight * old("1B", codes.sum(dim=0))
-            latent = balanced_factors(target, drawn)
+            latent = balanced_factors(target, partial(normal, job))
             # (3) R, from the singular vectors of the sum of B^T V.
             left, _, right = torch.linalg.svd(old("BV", codes.T @ latent))
             rotation = right.T @ left.T
@@ -93,8 +90,7 @@ class Lemon(OnlineTrainer):
                 embedding=(labels - latent @ embedding).square().mean(),
             )
         # (5) The sums take the chunk in.
-        for name, product in _products(image, text, labels, unit, codes, latent).items():
-            self.sums[name] = self._sum(name, product)
+        self.sums.take(_products(image, text, labels, unit, codes, latent))
         self._codes = codes.float()
         # (6) Hash functions, by ridge regression to the codes of all rows so far.
         towers = projections(job)
@@ -102,10 +98,6 @@ class Lemon(OnlineTrainer):
             ridge = self.xi * torch.eye(len(self.sums[gram]), dtype=torch.float64, device=job.device)
             tower.weight.copy_(torch.linalg.solve(self.sums[gram] + ridge, self.sums[cross]))
         return Towers(*towers)
-
-    def _sum(self, name: str, product: Tensor) -> Tensor:
-        """A sum over all rows: what is kept of old ones, and the product of this chunk."""
-        return self.sums[name] + product if name in self.sums else product
 
 
 def _products(
@@ -125,23 +117,3 @@ def _products(
         "XB": image.T @ codes,
         "TB": text.T @ codes,
     }
-
-
-def balanced_factors(target: Tensor, drawn: Callable[[int, int], Tensor]) -> Tensor:
-    """The V that maximises tr(V^T Z) under V^T V = n I and V^T 1 = 0.
-
-    With the centred Z = U s Q^T it is sqrt(n) U Q^T. Where Z lacks directions U is completed by random ones.
-
-    Args:
-        target: Z, (n, L) with n > L, float64.
-        drawn: (n, count) standard normal numbers, `drawn(n, count)`.
-    """
-    rows = len(target)
-    left, values, right = torch.linalg.svd(target - target.mean(dim=0), full_matrices=False)
-    lacking = values <= values[0] * rows * torch.finfo(values.dtype).eps
-    if lacking.any():
-        left[:, lacking] = drawn(rows, int(lacking.sum()))
-    # Small singular values leave their vectors neither centred nor orthogonal to the last digits: once more.
-    ones = torch.full((rows, 1), rows**-0.5, dtype=target.dtype, device=target.device)
-    basis, triangle = torch.linalg.qr(torch.cat([ones, left], dim=1))
-    return rows**0.5 * (basis * triangle.diagonal().sign())[:, 1:] @ right

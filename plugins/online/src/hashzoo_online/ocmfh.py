@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from hashzoo import Job, Outputs, Towers
+from hashzoo.linear import features, projections
 from hashzoo.online import OnlineTrainer
-from hashzoo_online.projection import features, projections
 
 STOP = 0.01  # the first chunk is learned until its objective falls by less
 
@@ -89,7 +89,7 @@ class Ocmfh(OnlineTrainer):
 
     @torch.no_grad()
     def partial_fit(self, job: Job) -> Towers:
-        inputs = features(job)
+        inputs = features(job.train)
         if not self._modalities:
             self._factors = self._first(job, inputs)
         else:

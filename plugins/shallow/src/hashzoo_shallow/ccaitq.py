@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from hashzoo import Job, Towers, Trainer
+from hashzoo.linear import normal, projections
 from hashzoo.losses import sign
 from hashzoo_shallow.canonical import above_zero, cca
-from hashzoo_shallow.projection import empty_towers, normal, projecting_towers, views
+from hashzoo_shallow.views import projecting_towers, views
 
 
 class CcaItq(Trainer):
@@ -34,7 +35,7 @@ class CcaItq(Trainer):
         self.ridge, self.power, self.iterations = ridge, power, iterations
 
     def towers(self, job: Job) -> Towers:
-        return empty_towers(job)
+        return Towers(*projections(job))
 
     def fit(self, job: Job) -> Towers:
         image, text = views(job)

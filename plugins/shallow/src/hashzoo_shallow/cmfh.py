@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from hashzoo import Job, Towers, Trainer
+from hashzoo.linear import projections
 from hashzoo_shallow.canonical import above_zero
-from hashzoo_shallow.projection import View, empty_towers, projecting_towers, views
+from hashzoo_shallow.views import View, projecting_towers, views
 
 
 class Cmfh(Trainer):
@@ -52,7 +53,7 @@ class Cmfh(Trainer):
         self.iterations = iterations
 
     def towers(self, job: Job) -> Towers:
-        return empty_towers(job)
+        return Towers(*projections(job))
 
     def fit(self, job: Job) -> Towers:
         image, text = views(job)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from hashzoo import Job, Towers, Trainer
+from hashzoo.linear import normal, projections
 from hashzoo_shallow.canonical import Canonical, above_zero, cca
-from hashzoo_shallow.projection import View, empty_towers, normal, projecting_towers, views
+from hashzoo_shallow.views import View, projecting_towers, views
 
 
 class Cvh(Trainer):
@@ -29,7 +30,7 @@ class Cvh(Trainer):
         self.ridge = ridge
 
     def towers(self, job: Job) -> Towers:
-        return empty_towers(job)
+        return Towers(*projections(job))
 
     def fit(self, job: Job) -> Towers:
         image, text = views(job)

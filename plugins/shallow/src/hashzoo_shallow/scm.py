@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hashzoo import Job, Towers, Trainer
+from hashzoo.linear import projections
 from hashzoo.losses import sign
 from hashzoo_shallow.canonical import above_zero, covariance_root, unwhiten, whiten
 from hashzoo_shallow.cvh import canonical_bits
-from hashzoo_shallow.projection import empty_towers, projecting_towers, views
+from hashzoo_shallow.views import projecting_towers, views
 
 
 class Scm(Trainer):
@@ -42,7 +43,7 @@ class Scm(Trainer):
         self.ridge, self.fall_back = ridge, fall_back
 
     def towers(self, job: Job) -> Towers:
-        return empty_towers(job)
+        return Towers(*projections(job))
 
     def fit(self, job: Job) -> Towers:
         image, text = views(job)
