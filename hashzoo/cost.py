@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hashzoo.linear import Projection
 from hashzoo.model import Towers
 
 
@@ -25,13 +26,13 @@ def cost_of(towers: Towers, image: Tensor, text: Tensor) -> dict[str, dict[str, 
 
 
 def parameters(model: nn.Module) -> int:
-    """Numbers that are trained."""
+    """Numbers that were learned."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.no_grad()
 def multiply_accumulates(model: nn.Module, *inputs: Tensor) -> int:
-    """Of the linear and convolution layers of a model, in evaluation mode, for these inputs together.
+    """Of the linear layers, convolutions and projections of a model, in evaluation mode, for these inputs together.
 
     Products between activations, such as those of an attention, are not counted.
     """
@@ -40,9 +41,10 @@ def multiply_accumulates(model: nn.Module, *inputs: Tensor) -> int:
     def count(layer: nn.Module, taken: tuple[Tensor, ...], given: Tensor) -> None:
         nonlocal total
         assert isinstance(layer.weight, Tensor)
-        total += given.numel() * layer.weight[0].numel()
+        weights = layer.weight[:, 0] if isinstance(layer, Projection) else layer.weight[0]  # of one output
+        total += given.numel() * weights.numel()
 
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)]
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | Projection)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     training = model.training
     model.eval()

@@ -12,17 +12,16 @@ from hashzoo.train import Job, Rows
 
 
 class Projection(nn.Module):
-    """Features (B, width) to real-valued codes (B, bits): (x - centre) W - threshold. All three are zero at first."""
+    """Features (B, width) to real-valued codes (B, bits): (x - centre) W - threshold. All three are zero at first.
 
-    centre: Tensor
-    weight: Tensor
-    threshold: Tensor
+    They are parameters that no gradient moves: `tower.weight.copy_(...)`.
+    """
 
     def __init__(self, width: int, bits: int):
         super().__init__()
-        self.register_buffer("centre", torch.zeros(width))
-        self.register_buffer("weight", torch.zeros(width, bits))
-        self.register_buffer("threshold", torch.zeros(bits))
+        self.centre = nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(width, bits), requires_grad=False)
+        self.threshold = nn.Parameter(torch.zeros(bits), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.centre) @ self.weight - self.threshold

@@ -14,6 +14,7 @@ from torch import nn
 from hashzoo import Towers
 from hashzoo.benchmark import bench
 from hashzoo.cost import cost_of
+from hashzoo.linear import Projection
 from hashzoo.report import collect, frame, make_costs
 from hashzoo.report.costs import short
 from hashzoo.report.formats import latex_costs, markdown_costs, print_costs
@@ -36,6 +37,11 @@ def test_the_products_of_layers_are_counted():
     assert told["text"] == {"parameters": 40 + 10 + 12, "macs": 35 + 10}
     assert image.training
     assert text.training
+
+
+def test_the_product_of_a_closed_form_is_counted():
+    told = cost_of(Towers(Projection(7, 3), Projection(5, 3)), torch.zeros(1, 7), torch.zeros(1, 5))
+    assert told == {"image": {"parameters": 7 + 21 + 3, "macs": 21}, "text": {"parameters": 5 + 15 + 3, "macs": 15}}
 
 
 def test_a_row_a_method_the_best_first():
