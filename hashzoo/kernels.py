@@ -24,15 +24,15 @@ PARTIAL_SUMS = 32
 SUBHISTOGRAM_ENTRIES = 1024  # up to this many counters, four interleaved copies beat waiting for the last store
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], fastmath: bool | set[str] = False) -> Callable[..., Any]:
     """`numba.njit`, GIL released, kept on disk for later processes wherever some cache folder can be written.
 
     The numpy error model leaves out the test for division by zero, without which divisions are not vectorised.
     """
     try:
-        return numba.njit(function, nogil=True, error_model="numpy", cache=True)
+        return numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath, cache=True)
     except RuntimeError:  # neither the package nor any user cache folder is writable
-        return numba.njit(function, nogil=True, error_model="numpy")
+        return numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)
 
 
 def _popcount(_context: Any, word: Any) -> Any:
