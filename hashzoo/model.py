@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from hashzoo import fused
 from hashzoo.encoders.base import Encoder, Width, numbers
 
 
@@ -27,7 +30,7 @@ class HashHead(nn.Module):
         widths: width of each named input; this head reads "pooled" alone.
         bits: code length.
         hidden: width of the hidden layer, 0 for none.
-        dropout: share of hidden units (of inputs, without a hidden layer) dropped in training.
+        dropout: share of hidden units (of inputs, without a hidden layer) dropped in training, to 1/256.
         activation: "tanh" or "none" (DCMH's heads have no tanh).
     """
 
@@ -42,10 +45,12 @@ class HashHead(nn.Module):
         super().__init__()
         if activation not in ("tanh", "none"):
             raise ValueError(f"activation is tanh or none, not '{activation}'")
-        layers: list[nn.Module] = [nn.Linear(widths["pooled"], hidden), nn.ReLU()] if hidden else []
-        layers += [Dropout(dropout)] if dropout else []
-        layers += [nn.Linear(hidden or widths["pooled"], bits)]
-        layers += [nn.Tanh()] if activation == "tanh" else []
+        width, tanh = widths["pooled"], activation == "tanh"
+        layers: list[nn.Module] = [Perceptron(width, hidden, bits, dropout, tanh)] if hidden else []
+        if not hidden:
+            layers += [Dropout(dropout)] if dropout else []
+            layers += [nn.Linear(width, bits)]
+            layers += [nn.Tanh()] if tanh else []
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Mapping[str, Tensor]) -> Tensor:
@@ -70,27 +75,107 @@ class Pooled(nn.Module):
         return x["pooled"]
 
 
+class Perceptron(nn.Module):
+    """Linear, ReLU, dropout, linear, and tanh or nothing. In training it is one step of autograd.
+
+    Args:
+        width: of what it takes, (B, width).
+        hidden: width of its hidden layer.
+        bits: width of what it gives, (B, bits).
+        dropout: share of hidden units dropped in training, to 1/256 (see `Dropout`).
+        tanh: at the end.
+    """
+
+    def __init__(self, width: int, hidden: int, bits: int, dropout: float = 0.0, tanh: bool = True):
+        super().__init__()
+        self.hidden, self.output = nn.Linear(width, hidden), nn.Linear(hidden, bits)
+        self.dropped, self.tanh = dropped_of_256(dropout), tanh
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.hidden, self.output
+        if self.training:
+            return _Perceptron.apply(x, first.weight, first.bias, second.weight, second.bias, self.dropped, self.tanh)
+        values = second(torch.relu(first(x)))
+        return torch.tanh(values) if self.tanh else values
+
+
+class _Perceptron(torch.autograd.Function):
+    """The layers of a `Perceptron` with their gradient, made in the memory of few tensors.
+
+    Of the hidden layer its output says enough: what is zero there, below the ReLU's or dropped, has no gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, dropped: int, tanh: bool
+    ) -> Tensor:
+        hidden = torch.addmm(b1, x, w1.T)
+        if dropped:
+            _rectify_and_drop_(hidden, dropped)
+        else:
+            hidden.relu_()
+        values = torch.addmm(b2, hidden, w2.T)
+        if tanh:
+            values.tanh_()
+        ctx.save_for_backward(x, w1, w2, hidden, values)
+        ctx.scale, ctx.tanh = _scale(dropped), tanh
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, w1, w2, hidden, values = ctx.saved_tensors
+        if ctx.tanh:
+            gradient = torch.addcmul(gradient, gradient * values, values, value=-1)
+        slope = ((gradient * ctx.scale) @ w2).mul_(hidden.sign())
+        of_x = slope @ w1 if ctx.needs_input_grad[0] else None
+        return of_x, slope.T @ x, slope.sum(dim=0), gradient.T @ hidden, gradient.sum(dim=0), None, None
+
+
 class Dropout(nn.Module):
-    """`torch.nn.Dropout` from 16 random bits a value: on a CPU, drawing whether to keep a value took as long as
+    """`torch.nn.Dropout` from eight random bits a value: on a CPU, drawing whether to keep a value took as long as
     half a layer.
 
     Args:
-        share: of the values that become zero in training, as a multiple of 1/65,536; the others are scaled up.
+        share: of the values that become zero in training, to the nearest of 1/256 to 255/256, by which the others
+            are scaled up: 0.2 is 51/256.
     """
 
     def __init__(self, share: float):
         super().__init__()
-        if not 0 <= share < 1:
-            raise ValueError(f"dropout is a share from 0 to below 1, not {share}")
-        self.dropped = round(share * 2**16)
+        self.dropped = dropped_of_256(share)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = torch.ge(bits, self.dropped - 2**15, out=torch.empty_like(x))
-        return x * kept.mul_(2**16 / (2**16 - self.dropped))
+        return x * _kept(x, self.dropped) if self.training and self.dropped else x
+
+
+def dropped_of_256(share: float) -> int:
+    """A share of dropout in 256ths: 0 for 0, and otherwise 1 to 255."""
+    if not 0 <= share < 1:
+        raise ValueError(f"dropout is a share from 0 to below 1, not {share}")
+    return min(max(round(share * 256), 1), 255) if share else 0
+
+
+def _scale(dropped: int) -> float:
+    """By what dropout multiplies the values that it keeps, so that their mean stays."""
+    return 256 / (256 - dropped)
+
+
+def _kept(x: Tensor, dropped: int) -> Tensor:
+    """What dropout multiplies each value by, as x: 0 with probability dropped / 256, otherwise the scale."""
+    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+    drawn = words.view(torch.uint8)[: x.numel()].view(x.shape)
+    return torch.ge(drawn, dropped, out=torch.empty_like(x)).mul_(_scale(dropped))
+
+
+def _rectify_and_drop_(values: Tensor, dropped: int) -> None:
+    """ReLU and dropout in place."""
+    if values.device.type == "cpu" and values.dtype == torch.float32:
+        seed = torch.empty((), dtype=torch.int64).random_().item()
+        scale = np.float32(_scale(dropped))
+        fused.rectify_and_drop(values.view(-1).numpy(), np.uint64(seed), np.uint8(dropped), scale)
+    else:
+        values.relu_().mul_(_kept(values, dropped))
 
 
 class RandomHead(nn.Module):
@@ -152,7 +237,7 @@ class Tower(nn.Module):
             outputs = self.encoder.forward_outputs(x)
             x = torch.cat([outputs[name].flatten(1) for name in self.widths], dim=1)
         raw = dict(zip(self.widths, x.split(self._sizes, dim=1), strict=True))
-        x = (x.float() - self.mean) / self.scale
+        x = (x.float() - self.mean).mul_(self.scale.reciprocal())
         found = dict(zip(self.widths, x.split(self._sizes, dim=1), strict=True))
         for name, width in self.widths.items():
             if not isinstance(width, int):

@@ -29,7 +29,7 @@ from hashzoo.track import Track
 # The files whose code decides what a run's codes are; an edit to one of them makes other runs.
 CORE_SOURCES = (
     *("model.py", "train.py", "online.py", "losses.py", "arrays.py", "extraction.py", "features.py", "run.py"),
-    *("codes.py", "fitting.py", "workbench.py"),
+    *("codes.py", "fitting.py", "workbench.py", "fused.py"),
     "encoders/*.py",
 )
 

@@ -22,7 +22,7 @@ ORDER = (
     {"guard", "source"},
     {"admission"},
     {"builtin", "zoo"},
-    {"codes", "kernels"},
+    {"codes", "kernels", "fused"},
     {"data"},
     {"encoders"},
     {"extraction", "features", "model", "train", "losses", "linear", "online", "cost"},

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from hashzoo.losses import Loss, Pairwise, bit_balance, pair_likelihood, quantisation, shared_labels, sign
+from hashzoo import fused
+from hashzoo.losses import (
+    Loss,
+    Pairwise,
+    bit_balance,
+    code_likelihood,
+    pair_likelihood,
+    quantisation,
+    shared_labels,
+    sign,
+)
 from hashzoo.model import Outputs
 from hashzoo.train import Batch
 
@@ -40,6 +51,43 @@ def test_the_likelihood_is_what_the_paper_says(balanced):
 def test_codes_that_know_nothing_cost_log_two(similarity, balanced):
     found = pair_likelihood(torch.zeros(5, 7, dtype=torch.float64), similarity.double(), balanced)
     assert found.item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_likelihood_of_codes_is_that_of_their_inner_products(kind, balanced):
+    image, text = (values.to(kind, copy=True).requires_grad_() for values in (IMAGE, TEXT[:5]))
+    similarity = shared_labels(LABELS, LABELS[:5]).float()
+    found = code_likelihood(image, text, similarity, balanced, scale=1.7)
+    slow = pair_likelihood(1.7 * image.double() @ text.double().T, similarity.double(), balanced)
+    torch.testing.assert_close(found, slow.to(kind))
+    for own, wanted in zip(*(torch.autograd.grad(3 * value, [image, text]) for value in (found, slow)), strict=True):
+        torch.testing.assert_close(own, wanted)
+
+
+def test_fixed_partners_get_no_gradient_and_codes_may_be_their_own_partners():
+    image = IMAGE.clone().requires_grad_()
+    similarity = shared_labels(LABELS, LABELS)
+    code_likelihood(image, TEXT, similarity).backward()
+    (slow,) = torch.autograd.grad(pair_likelihood(image @ TEXT.T / 2, similarity), image)
+    torch.testing.assert_close(image.grad, slow)
+    (own,) = torch.autograd.grad(code_likelihood(image, image, similarity), image)
+    (slow,) = torch.autograd.grad(pair_likelihood(image @ image.T / 2, similarity), image)
+    torch.testing.assert_close(own, slow)
+
+
+@pytest.mark.parametrize("spread", [1, 10, 100, 1000])
+@pytest.mark.parametrize("pairs", [1, 1023, 3000])  # of a row; the kernel takes 1,024 at once
+def test_the_compiled_likelihood_is_as_exact_as_float32_can_be(pairs, spread):
+    theta = torch.randn((3, pairs), generator=torch.Generator().manual_seed(0)) * spread
+    similarity = (torch.arange(3 * pairs).view(3, pairs) % 5 == 0).float()
+    slope = theta.clone()
+    similar, dissimilar = np.float32(0.25), np.float32(2.0)
+    found = fused.likelihood(slope.numpy(), similarity.numpy(), similar, dissimilar)
+    weight = torch.where(similarity > 0, 0.25, 2.0).double()
+    terms = torch.logaddexp(theta.double(), torch.zeros(())) - similarity * theta
+    assert found == pytest.approx((weight * terms).sum().item(), rel=1e-6)
+    torch.testing.assert_close(slope.double(), weight * (torch.sigmoid(theta.double()) - similarity), rtol=0, atol=4e-7)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -107,6 +155,7 @@ def test_gradients_by_finite_differences(balanced):
 
     assert torch.autograd.gradcheck(total, (image, text))
     assert torch.autograd.gradcheck(lambda t: pair_likelihood(t, SIMILAR, balanced), THETA.clone().requires_grad_())
+    assert torch.autograd.gradcheck(lambda a, b: code_likelihood(a, b, LABELS @ LABELS.T > 0, balanced), (image, text))
 
 
 def test_a_loss_must_say_its_terms():

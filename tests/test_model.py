@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hashzoo.model import Dropout, HashHead, Outputs, RandomHead, Tower, Towers, encode
+from hashzoo.model import Dropout, HashHead, Outputs, Perceptron, RandomHead, Tower, Towers, encode
 
 WIDTHS = {"pooled": 6, "stage1": 3}
 
@@ -25,8 +25,8 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("settings", "layers"),
     [
-        ({"hidden": 5}, ["Linear", "ReLU", "Linear", "Tanh"]),
-        ({"hidden": 5, "dropout": 0.2}, ["Linear", "ReLU", "Dropout", "Linear", "Tanh"]),
+        ({"hidden": 5}, ["Perceptron"]),
+        ({"hidden": 5, "dropout": 0.2, "activation": "none"}, ["Perceptron"]),
         ({"hidden": 0}, ["Linear", "Tanh"]),
         ({"hidden": 0, "dropout": 0.2, "activation": "none"}, ["Dropout", "Linear"]),
     ],
@@ -37,17 +37,72 @@ def test_layers_of_the_head(settings, layers):
     assert head({"pooled": normal(4, 6)}).shape == (4, 7)
 
 
+def slow_perceptron(perceptron: Perceptron, x: torch.Tensor, kept: torch.Tensor | float = 1.0) -> torch.Tensor:
+    values = perceptron.output(torch.relu(perceptron.hidden(x)) * kept)
+    return torch.tanh(values) if perceptron.tanh else values
+
+
+def gradients(perceptron: Perceptron, x: torch.Tensor, values: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad((values * normal(*values.shape, seed=2)).sum(), [x, *perceptron.parameters()]))
+
+
+@pytest.mark.parametrize("tanh", [True, False])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_perceptron_is_its_layers_one_by_one(tanh, kind):
+    perceptron, x = Perceptron(6, 9, 4, tanh=tanh).to(kind), normal(5, 6).to(kind).requires_grad_()
+    slow = slow_perceptron(perceptron, x)
+    torch.testing.assert_close(perceptron(x), slow)
+    assert torch.equal(perceptron.eval()(x), slow)
+    for found, wanted in zip(
+        gradients(perceptron.train(), x, perceptron(x)), gradients(perceptron, x, slow), strict=True
+    ):
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])  # compiled, and as on a GPU
+def test_the_gradient_of_a_perceptron_is_that_of_the_units_it_keeps(kind):
+    torch.manual_seed(0)
+    perceptron, x = Perceptron(6, 40, 40, dropout=0.25, tanh=False).to(kind), normal(30, 6).to(kind).requires_grad_()
+    torch.nn.init.eye_(perceptron.output.weight)
+    torch.nn.init.zeros_(perceptron.output.bias)
+    values = perceptron(x)  # the hidden units themselves
+    whole = slow_perceptron(perceptron, x)
+    kept = torch.where(values > 0, 4 / 3, 0.0).to(kind)
+    assert (values[whole > 0] > 0).double().mean().item() == pytest.approx(0.75, abs=0.06)
+    torch.testing.assert_close(values, whole * kept)
+    wanted = gradients(perceptron, x, slow_perceptron(perceptron, x, kept))
+    torch.testing.assert_close(gradients(perceptron, x, values), wanted)
+
+
+def test_a_perceptron_drops_as_the_seed_says():
+    def values(seed: int) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return perceptron(x)
+
+    perceptron, x = Perceptron(6, 50, 4, dropout=0.5), normal(5, 6)
+    assert torch.equal(values(1), values(1))
+    assert not torch.equal(values(1), values(2))
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_dropout_drops_its_share_anew_each_time_and_keeps_the_mean(share):
-    dropout, ones = Dropout(share), torch.ones(257, 401)  # no multiple of four
+    dropout, ones = Dropout(share), torch.ones(257, 401)  # no multiple of eight
     with torch.random.fork_rng():
         torch.manual_seed(0)
         one, other = dropout(ones), dropout(ones)
     kept = one > 0
-    assert kept.double().mean().item() == pytest.approx(1 - share, abs=0.01)
-    torch.testing.assert_close(one[kept], torch.full((int(kept.sum()),), 1 / (1 - share)), rtol=1e-3, atol=0)
-    assert (kept == (other > 0)).double().mean().item() == pytest.approx(share**2 + (1 - share) ** 2, abs=0.01)
-    assert (kept[:, 1:] == kept[:, :-1]).double().mean().item() == pytest.approx(share**2 + (1 - share) ** 2, abs=0.01)
+    exact = round(share * 256) / 256
+    assert kept.double().mean().item() == pytest.approx(1 - exact, abs=0.005)
+    torch.testing.assert_close(one[kept], torch.full((int(kept.sum()),), 1 / (1 - exact)))
+    alike = exact**2 + (1 - exact) ** 2
+    assert (kept == (other > 0)).double().mean().item() == pytest.approx(alike, abs=0.01)
+    assert (kept[:, 1:] == kept[:, :-1]).double().mean().item() == pytest.approx(alike, abs=0.01)
+
+
+@pytest.mark.parametrize(("share", "dropped"), [(0, 0), (1e-6, 1), (0.2, 51), (0.5, 128), (0.9999, 255)])
+def test_dropout_takes_the_nearest_share_that_drops_some_and_keeps_some(share, dropped):
+    assert Dropout(share).dropped == Perceptron(2, 2, 2, share).dropped == dropped
 
 
 def test_the_gradient_of_dropout_is_zero_where_it_drops():

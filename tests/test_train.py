@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,18 @@ from torch import nn
 
 from hashzoo.losses import Pairwise
 from hashzoo.model import HashHead, Tower, Towers
-from hashzoo.train import Batch, Descent, GradientTrainer, Job, Rows, Trainer, Untrained, light, parameter_groups
+from hashzoo.train import (
+    Batch,
+    Descent,
+    FusedAdamW,
+    GradientTrainer,
+    Job,
+    Rows,
+    Trainer,
+    Untrained,
+    light,
+    parameter_groups,
+)
 
 CPU = torch.device("cpu")
 
@@ -149,6 +162,44 @@ def test_no_epochs_and_no_training_give_fresh_towers():
 def test_a_trainer_must_fit():
     with pytest.raises(TypeError, match="abstract"):
         Trainer()
+
+
+def test_adamw_steps_as_that_of_torch_does():
+    """Two groups, a schedule, a parameter that gets no gradient at first, and one that gets none later."""
+    weights = []
+    for make in (torch.optim.AdamW, FusedAdamW):
+        torch.manual_seed(0)
+        first, second = nn.Linear(5, 300), nn.Linear(300, 3)
+        optimiser = make([{"params": first.parameters()}], lr=0.1, weight_decay=0.01, fused=True)
+        optimiser.add_param_group({"params": list(second.parameters()), "lr": 0.01, "weight_decay": 0.1})
+        line = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 5)
+        for step in range(8):
+            optimiser.zero_grad()
+            assert first.weight.grad is None
+            hidden = first(torch.randn(4, 5))
+            (second(hidden) if step > 1 else hidden).square().sum().backward()
+            if step == 6:
+                second.bias.grad = None
+            optimiser.step()
+            line.step()
+        weights.append(torch.cat([p.detach().flatten() for layer in (first, second) for p in layer.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_adamw_goes_on_from_a_loaded_state():
+    weights = []
+    for make in (torch.optim.AdamW, FusedAdamW):
+        weight = nn.Parameter(torch.ones(3))
+        optimiser = make([weight], lr=0.1, fused=True)
+        states = []
+        for _ in range(4):
+            weight.grad = weight.detach().square()
+            optimiser.step()
+            states.append(copy.deepcopy(optimiser.state_dict()))
+        optimiser.load_state_dict(states[0])
+        optimiser.step()
+        weights.append(weight.detach())
+    assert torch.equal(*weights)
 
 
 @pytest.mark.parametrize(("optimiser", "settings"), [("AdamW", {"fused": True}), ("SGD", {"momentum": 0.9})])

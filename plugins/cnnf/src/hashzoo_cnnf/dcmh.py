@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hashzoo import Job, Towers, Trainer
-from hashzoo.losses import pair_likelihood, shared_labels, sign
+from hashzoo.losses import code_likelihood, shared_labels, sign
 from hashzoo.train import Descent, light
 
 ROLES = ("image", "text")
@@ -84,7 +84,7 @@ class DcmhTrainer(Trainer):
         similarity = shared_labels(labels, all_labels)
         column_sums = own.sum(dim=0) - own[index].sum(dim=0) + h.sum(dim=0)
         return {
-            "likelihood": pair_likelihood(h @ other.T / 2, similarity, self.balanced_pairs),
+            "likelihood": code_likelihood(h, other, similarity, self.balanced_pairs),
             "quantisation": self.gamma * (codes[index] - h).square().sum() / (n * len(h)),
             "balance": self.eta * column_sums.square().sum() / (n * len(h)),
         }

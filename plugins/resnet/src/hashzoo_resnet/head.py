@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hashzoo.model import Perceptron
+
 
 class MultiLevelHead(nn.Module):
     """Per level BatchNorm, linear, tanh; the final code is tanh of their sum, weighted bit by bit.
@@ -41,7 +43,6 @@ class MultiLevelHead(nn.Module):
 
     @staticmethod
     def _level(width: int, bits: int, hidden: int, dropout: float) -> nn.Module:
-        layers: list[nn.Module] = [nn.BatchNorm1d(width)]
         if hidden:
-            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
-        return nn.Sequential(*layers, nn.Linear(hidden or width, bits), nn.Tanh())
+            return nn.Sequential(nn.BatchNorm1d(width), Perceptron(width, hidden, bits, dropout))
+        return nn.Sequential(nn.BatchNorm1d(width), nn.Linear(width, bits), nn.Tanh())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hashzoo import Job, Towers, Trainer
-from hashzoo.losses import pair_likelihood, quantisation, shared_labels, sign
+from hashzoo.losses import code_likelihood, quantisation, shared_labels, sign
 from hashzoo.model import Tower, encode
 from hashzoo.train import Descent
 from hashzoo_resnet.head import MultiLevelHead
@@ -88,8 +88,8 @@ class ScahnTrainer(Trainer):
 
     def _likelihood(self, levels: list[Tensor], table: Tensor, similarity: Tensor) -> Tensor:
         """Mean over the levels of the pair likelihood, with theta = h O^T / (bits / 32)."""
-        scale = table.shape[1] / 32
-        terms = [pair_likelihood(h @ table.T / scale, similarity, self.balanced_pairs) for h in levels]
+        scale = 32 / table.shape[1]
+        terms = [code_likelihood(h, table, similarity, self.balanced_pairs, scale) for h in levels]
         return torch.stack(terms).mean()
 
 

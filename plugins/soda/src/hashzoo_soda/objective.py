@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hashzoo import Job
-from hashzoo.losses import pair_likelihood, quantisation, shared_labels, sign
+from hashzoo.losses import code_likelihood, quantisation, shared_labels, sign
 from hashzoo.train import Batch
 
 
@@ -38,7 +38,7 @@ class BatchPairs:
         return value
 
     def _likelihood(self, h: Tensor, partners: Tensor, similarity: Tensor) -> Tensor:
-        return pair_likelihood(h @ partners.T / 2, similarity, self.balanced)
+        return code_likelihood(h, partners, similarity, self.balanced)
 
 
 class BufferPairs(BatchPairs):
@@ -76,6 +76,6 @@ def binarisation(image: Tensor, other: Tensor, codes: str) -> Tensor:
             b = sign(h) and b' = sign(h').
     """
     if codes == "shared":
-        shared = sign((image + other).detach())
+        shared = sign(image + other)
         return quantisation(image, shared) + quantisation(other, shared)
-    return quantisation(image, sign(image.detach())) + quantisation(other, sign(other.detach()))
+    return quantisation(image, sign(image)) + quantisation(other, sign(other))

@@ -128,7 +128,7 @@ class SodaTrainer(Trainer):
         """Stage one: fit images and labels to each other; `set_of` is each row's label set among the inputs, (n,)."""
 
         def labels(batch: Batch) -> Tensor:
-            return label_inputs[set_of[batch.index]]
+            return label_inputs.index_select(0, set_of.index_select(0, batch.index))
 
         self._align(job, "teacher", self.teacher_epochs, self.alpha, image_tower, label_tower, labels)
 
@@ -161,7 +161,7 @@ class SodaTrainer(Trainer):
         descent = self._descent([text_tower], self.student_epochs)
         for epoch in range(1, self.student_epochs + 1):
             for batch in job.batches(self.batch):
-                fixed, text = targets[batch.index], text_tower(batch.text)
+                fixed, text = targets.index_select(0, batch.index), text_tower(batch.text)
                 terms = {
                     "likelihood": pairs(fixed, text, batch),
                     "binarisation": self.beta * quantisation(text, fixed),
