@@ -34,8 +34,8 @@ def nearest_places(snapshot: Snapshot, queries: Codes, k: int, selected: Sequenc
     for begin in range(0, len(queries) if parts else 0, step):
         group = slice(begin, begin + step)
         found = []
-        for start, codes, rows, count in parts:
-            numbers, far = nearest(queries[group], codes, min(k, count), rows)
+        for start, codes, mask, count in parts:
+            numbers, far = nearest(queries[group], codes, min(k, count), mask)
             found.append((start + numbers, far))
         best, near = _best(snapshot, found)
         width = min(k, best.shape[1])
@@ -56,8 +56,8 @@ def places_within(snapshot: Snapshot, queries: Codes, radius: int, selected: Seq
     for begin in range(0, len(queries), step):
         group = queries[begin : begin + step]
         found: list[list[Found]] = [[] for _ in range(len(group))]
-        for start, codes, rows, _ in parts:
-            offsets, numbers, far = within(group, codes, radius, rows)
+        for start, codes, mask, _ in parts:
+            offsets, numbers, far = within(group, codes, radius, mask)
             for query in range(len(group)):
                 span = slice(offsets[query], offsets[query + 1])
                 found[query].append((start + numbers[None, span], far[None, span]))
@@ -79,12 +79,12 @@ def places_within(snapshot: Snapshot, queries: Codes, radius: int, selected: Seq
 def _searched(
     snapshot: Snapshot, selected: Sequence[np.ndarray | None]
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None, int]]:
-    """Of each segment with selected rows: its first place, its codes, the selected rows or None for all, how many."""
+    """Of each segment with selected rows: its first place, codes, which rows are selected (None: all), and how many."""
     with snapshot.guarded():
         for segment, start, mask in zip(snapshot.segments, snapshot.starts, selected, strict=False):
-            rows = None if mask is None else np.flatnonzero(mask)
-            if rows is None or len(rows):
-                yield int(start), segment.content.codes, rows, segment.part.rows if rows is None else len(rows)
+            count = segment.part.rows if mask is None else int(np.count_nonzero(mask))
+            if count:
+                yield int(start), segment.content.codes, mask, count
 
 
 def _best(snapshot: Snapshot, found: list[Found]) -> Found:
