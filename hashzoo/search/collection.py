@@ -20,7 +20,7 @@ from hashzoo.search.base import NOTHING, checked_ids, is_whole
 from hashzoo.search.manifest import NAME, File, Manifest, read_manifest
 from hashzoo.search.scan import nearest_places, places_within
 from hashzoo.search.segments import remove_leftovers
-from hashzoo.search.snapshot import open_snapshot
+from hashzoo.search.snapshot import Snapshot, open_snapshot
 from hashzoo.search.writing import Batch, check_codes, due, merge, to_compact, without
 from hashzoo.storage import atomic_write, canonical_json, sync_folder, write_error
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ class Served:
             threads: that share the scan.
             options: k, radius, where and rerank, as in `Collection.query`.
         """
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # of scans in this Python thread alone
+        numba.set_num_threads(threads)  # of scans in this Python thread alone
         try:
             answer = self.collection.query(query, **options)
             (hits,) = hits_of(answer, self._rows.at)
@@ -218,7 +219,7 @@ def decoded(content: bytes, most: int) -> Image:
         raise Refused(422, str(error).partition(";")[0]) from error
 
 
-def names_of(paths: list[Path]) -> list[str]:
+def names_of(paths: Sequence[Path]) -> list[str]:
     """A name for each collection that fits into an address: its folder's, with a number where several have one."""
     names: list[str] = []
     for path in paths:
@@ -235,5 +236,3 @@ def _webp(picture: Image, side: int) -> bytes:
     file = io.BytesIO()
     small.save(file, "webp", quality=QUALITY)
     return file.getvalue()
-
-
