@@ -20,7 +20,7 @@ from hashzoo.search.base import NOTHING, checked_ids, is_whole
 from hashzoo.search.manifest import NAME, File, Manifest, read_manifest
 from hashzoo.search.scan import nearest_places, places_within
 from hashzoo.search.segments import remove_leftovers
-from hashzoo.search.snapshot import open_snapshot
+from hashzoo.search.snapshot import Snapshot, open_snapshot
 from hashzoo.search.writing import Batch, check_codes, due, merge, to_compact, without
 from hashzoo.storage import atomic_write, canonical_json, sync_folder, write_error
 
@@ -212,8 +212,7 @@ class Collection:
     def codes(self, ids: Any) -> Codes:
         """The codes of n ids, in their order."""
         snapshot, places = self._found(ids)
-        width = -(-self.bits // 8)
-        return Codes(snapshot.taken(places, "codes") if len(places) else np.empty((0, width), np.uint8), self.bits)
+        return Codes(snapshot.taken(places, "codes"), self.bits)
 
     def _found(self, ids: Any) -> tuple[Snapshot, np.ndarray]:
         """The present state, and the (n,) places of ids in it; an id that is not there is an error."""
