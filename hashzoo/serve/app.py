@@ -187,7 +187,8 @@ def create_app(
         if options["where"] is not None and not limits.where:
             raise Refused(422, "this service takes no conditions; leave out where")
         started = time.perf_counter()
-        code, hits = await _in_thread(searching, one.search, query, **options)
+        threads = max(1, int(searching.total_tokens) // (searching.borrowed_tokens + 1))  # searches share the processors
+        code, hits = await _in_thread(searching, one.search, query, threads, **options)
         took = time.perf_counter() - started
         metrics.step("search", one.name, took)
         about = {"collection": one.name, "codes": len(one.collection), "bits": one.collection.bits, "code": code}

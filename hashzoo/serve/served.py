@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 
 from hashzoo.codes import Codes
@@ -83,13 +84,15 @@ class Served:
             raise Refused(422, f"the model of {self.name} takes no {role}s; look for something else in it")
         return self._encodings[role]
 
-    def search(self, query: Any, **options: Any) -> tuple[str, list[dict[str, Any]]]:
+    def search(self, query: Any, threads: int = 1, **options: Any) -> tuple[str, list[dict[str, Any]]]:
         """The code of a query, in hexadecimal, and its hits.
 
         Args:
             query: one code, or (1, bits) real values.
+            threads: that share the scan.
             options: k, radius, where and rerank, as in `Collection.query`.
         """
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # of scans in this Python thread alone
         try:
             answer = self.collection.query(query, **options)
             (hits,) = hits_of(answer, self._rows.at)
