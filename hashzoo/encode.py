@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hashzoo import zoo
+from hashzoo.arrays import Selected, take
 from hashzoo.codes import Codes, pack
 from hashzoo.data.pictures import open_picture
 from hashzoo.encoders.base import Encoder
@@ -150,6 +151,19 @@ class Model:
             if not self._towers:
                 self._load_towers()
             return self._towers[role]
+
+    def outputs_of_rows(self, role: str, inputs: np.ndarray | Selected, rows: np.ndarray) -> np.ndarray:
+        """Real values of rows of a data set, (n, bits) float32.
+
+        Args:
+            inputs: of all rows, as a workbench has them for this recipe: features, or prepared items where the encoder
+                is in the towers.
+            rows: (n,) row numbers.
+        """
+        values = torch.from_numpy(take(inputs, rows))
+        if not self.recipe.frozen[role].value:
+            values = torch.cat([self.features(role, part) for part in values.split(self.extraction(role).rows)])
+        return self.outputs(role, values).numpy()
 
     def check(self) -> None:
         """Raise unless the model of a collection still gives what it gave when it was copied. This warms it up, too."""

@@ -212,8 +212,7 @@ class Collection:
     def codes(self, ids: Any) -> Codes:
         """The codes of n ids, in their order."""
         snapshot, places = self._found(ids)
-        width = -(-self.bits // 8)
-        return Codes(snapshot.taken(places, "codes") if len(places) else np.empty((0, width), np.uint8), self.bits)
+        return Codes(snapshot.taken(places, "codes"), self.bits)
 
     def _found(self, ids: Any) -> tuple[Snapshot, np.ndarray]:
         """The present state, and the (n,) places of ids in it; an id that is not there is an error."""
