@@ -74,7 +74,7 @@ class Item(BaseModel):
 
     id: int
     code: str = Field(
-        description="Two hexadecimal digits a byte; bit j of it is bit j % 8, from the least significant, of byte j // 8."
+        description="Two hexadecimal digits a byte; bit j is bit j % 8, from the least significant, of byte j // 8."
     )
     metadata: dict[str, Any] = Field(description="By column.")
     picture: str | None = Field(description="Where its picture is, relative to the page; null without one.")
