@@ -12,6 +12,7 @@ def hashzoo_trainers() -> list[Part]:
             "lemon", "hashzoo_online.lemon:Lemon", "codes from labels and sums over old chunks, then ridge regression"
         ),
         Part("doch", "hashzoo_online.doch:Doch", "codes bit by bit from labels and old codes, then least squares"),
+        Part("rohlse", "hashzoo_online.rohlse:Rohlse", "codes from labels that are cleaned meanwhile, and kernels"),
         Part("ocmfh", "hashzoo_online.ocmfh:Ocmfh", "one factor of both modalities, updated by sums over old chunks"),
     ]
 
@@ -28,6 +29,11 @@ def hashzoo_methods() -> list[Method]:
             "doch",
             "discrete codes, bit by bit, that keep similarity to anchors of old chunks and fit labels",
             "Zhan et al.: Discrete Online Cross-Modal Hashing, Pattern Recognition 2022",
+        ),
+        _method(
+            "rohlse",
+            "labels are cleaned, of low rank with sparse errors, while codes are learned from them; for wrong labels",
+            "Li, Shu, Yu, Wu: Robust online hashing with label semantic enhancement, Pattern Recognition 2024",
         ),
         _method(
             "ocmfh",
