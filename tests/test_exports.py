@@ -15,8 +15,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from hashzoo import zoo
 from hashzoo.codes import Codes, pack
-from hashzoo.search import Collection, exports
+from hashzoo.errors import HashzooError
+from hashzoo.search import Collection, ExactIndex, exports, make_index
 
 PAGE = (Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
 BITS = 20  # not a whole number of bytes
@@ -183,9 +185,61 @@ def test_a_column_of_metadata_called_code_stays_what_it_is(to, tmp_path):
         assert source == {"id": 0, "Code": "7a", "hashzoo_code": "01"}
     both = Collection.create(tmp_path / "both", 8)
     both.append(pack(np.eye(8)[:1]), metadata={"code": ["a"], "hashzoo_code": ["b"]})
-    with pytest.raises(exports.HashzooError, match="columns 'code' and 'hashzoo_code'"):
+    with pytest.raises(HashzooError, match="columns 'code' and 'hashzoo_code'"):
         exports.export(both.path, to, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_an_index_by_its_name_holds_the_collection(collection, query, tmp_path, command, sentence):
+    out = tmp_path / "index"
+    outcome = command("export", collection.path, "--to", "exact", "--out", out, "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out) | {"out": ""} == {
+        **{"schema": 1, "to": "exact", "out": "", "rows": 497, "bits": BITS, "code": None},
+    }
+    found, wanted = ExactIndex.load(out).search(query, 30), collection.query(query, k=30)
+    assert np.array_equal(found.ids, wanted.ids)
+    assert np.array_equal(found.distances, wanted.distances)
+    other = tmp_path / "other"
+    assert "no setting 'index.lists'" in sentence(
+        *("export", collection.path, "--to", "exact", "--out", other, "--set", "index.lists=3")
+    )
+    assert "parquet has no settings" in sentence(
+        *("export", collection.path, "--to", "parquet", "--out", other, "--set", "index.lists=3")
+    )
+    assert not other.exists()
+
+
+class Picky(ExactIndex):
+    """Has settings of several types, and refuses some."""
+
+    kind = "picky"
+
+    def __init__(self, bits: int, lists: int = 4, uri: str = "", sure: bool = True):
+        if lists > 10:
+            raise ValueError("lists is at most 10")
+        if not sure:
+            raise RuntimeError("it is not sure")
+        super().__init__(bits)
+        self.chosen = (lists, uri, sure)
+
+
+def test_settings_of_an_index_are_converted_and_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(zoo, "resolve_target", lambda plugin, target: Picky)
+    index = make_index("exact", 64, ["index.lists=7", "index.uri=http://host:1?a=b"])
+    assert (index.bits, index.chosen) == (64, (7, "http://host:1?a=b", True))
+    for settings, said in (
+        (["index.lists=11"], "index 'exact' refuses its settings: lists is at most 10"),
+        (["index.lists=x"], "index.lists must be a whole number"),
+        (["index.sure=false"], "plugin 'hashzoo' .*: index 'exact' cannot be built: RuntimeError: it is not sure"),
+        (["trainer.lists=1"], "'trainer' in 'trainer.lists=1' is no section"),
+    ):
+        with pytest.raises(HashzooError, match=said):
+            make_index("exact", 64, settings)
+    with pytest.raises(HashzooError, match="a code|1 to 4096 bits"):
+        make_index("exact", 0)
+    with pytest.raises(HashzooError, match="no index is called 'exect'; did you mean exact"):
+        make_index("exect", 64)
 
 
 def test_the_command_line(collection, tmp_path, command, sentence):

@@ -17,9 +17,16 @@ from hashzoo.errors import HashzooError
 def export(
     source: Annotated[Path, typer.Argument(metavar="CODES|RUN", help="The folder of a collection, or of a run.")],
     to: Annotated[
-        str, typer.Option("--to", help="Write the codes of a collection: lance, elasticsearch-bulk or parquet.")
+        str,
+        typer.Option(
+            "--to",
+            help="Write the codes of a collection: lance, elasticsearch-bulk, parquet, or as an index by its name.",
+        ),
     ] = "",
     out: Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to; it does not exist yet.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Of the index, such as index.nlist=1000; may be given often.")
+    ] = None,
     onnx: Annotated[
         Path | None, typer.Option("--onnx", metavar="OUT", help="Write the towers of a model to this new folder.")
     ] = None,
@@ -31,20 +38,21 @@ def export(
     """Hand codes to another search engine, or a trained model to onnxruntime.
 
     hashzoo export CODES --to parquet --out codes.parquet
+    hashzoo export CODES --to faiss-ivf --out codes.ivf
     hashzoo export RUN --onnx towers
     """
     if (onnx is None) == (not to):
         raise HashzooError("give either --to lance, elasticsearch-bulk or parquet with --out PATH, or --onnx OUT")
     if onnx is not None:
-        if out is not None:
-            raise HashzooError("--onnx names the folder itself; leave out --out")
+        if out is not None or settings:
+            raise HashzooError("--onnx names the folder itself; leave out --out and --set")
         made = _towers(source, onnx, with_encoder)
     else:
         if out is None or with_encoder:
             raise HashzooError("--to takes --out PATH, and no --with-encoder; see hashzoo export --help")
         from hashzoo.search.exports import export as export_rows
 
-        made = export_rows(source, to, out)
+        made = export_rows(source, to, out, settings or [])
         print(f"hashzoo: {made['rows']:,} codes of {made['bits']} bits", file=sys.stderr)
     if json:
         print_json(made)

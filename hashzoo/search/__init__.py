@@ -5,6 +5,7 @@ from hashzoo.search.base import Hits, Index
 from hashzoo.search.collection import Collection
 from hashzoo.search.collection import Collection as open
 from hashzoo.search.exact import ExactIndex
+from hashzoo.search.named import make_index
 from hashzoo.search.topk import nearest, within
 
-__all__ = ["Answer", "Collection", "ExactIndex", "Hits", "Index", "nearest", "open", "within"]
+__all__ = ["Answer", "Collection", "ExactIndex", "Hits", "Index", "make_index", "nearest", "open", "within"]

@@ -1,4 +1,4 @@
-"""The rows of a collection in the layouts of other tools: Lance, the bulk format of Elasticsearch, Parquet.
+"""The rows of a collection for other tools: Lance, the bulk format of Elasticsearch, Parquet; or as an index.
 
 Codes stay packed: byte j of a code holds its bits 8 j to 8 j + 7, the first in the least significant place, and padding
 bits are 0. XOR and count: any tool that treats queries and rows alike finds Hamming distances.
@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hashzoo import zoo
 from hashzoo.codes import Codes
 from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.search.collection import Collection
+from hashzoo.search.named import make_index
 from hashzoo.search.tables import ID, pyarrow_module
 from hashzoo.storage import write_error, write_json
 
@@ -41,42 +43,50 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 
 
-def export(source: Path | str, to: str, out: Path | str) -> dict[str, Any]:
-    """Write all rows of a collection (ids, codes, metadata) in a layout that other tools read.
+def export(source: Path | str, to: str, out: Path | str, settings: Iterable[str] = ()) -> dict[str, Any]:
+    """Write all rows of a collection in a layout that other tools read, or as an index.
 
     Args:
         source: folder of the collection.
-        to: "lance", "elasticsearch-bulk" or "parquet".
+        to: "lance", "elasticsearch-bulk" or "parquet": ids, codes and metadata; or the name of an index: ids and codes.
         out: the new folder, or the new file of "parquet".
+        settings: of the index, as typed: "index.nprobe=8".
 
     Returns:
-        {"schema": 1, "to", "out", "rows", "bits", "code": the name of the column of codes}.
+        {"schema": 1, "to", "out", "rows", "bits", "code": the name of the column of codes, None in an index}.
 
     Raises:
         HashzooError: there is no collection, `out` exists, or a package is missing.
     """
-    if to not in LAYOUTS:
-        raise HashzooError(f"there is no export to '{to}'{did_you_mean(to, LAYOUTS)}")
+    settings, indexes = list(settings), zoo.load().names("index")
+    if to not in LAYOUTS and to not in indexes:
+        raise HashzooError(f"there is no export to '{to}'{did_you_mean(to, [*LAYOUTS, *indexes])}")
+    if to in LAYOUTS and settings:
+        raise HashzooError(f"{to} has no settings; leave out --set")
     collection, out = Collection(source), Path(out)
     if out.exists() or out.is_symlink():
         raise HashzooError(f"{out} exists already; give a new path")
-    name = code_column(collection)
+    name = code_column(collection) if to in LAYOUTS else None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
             made = Path(folder) / out.name
-            LAYOUTS[to](collection, name, made)
+            if name:
+                LAYOUTS[to](collection, name, made)
+            else:
+                to_index(collection, to, settings, made)
             os.replace(made, out)
     except OSError as error:
         raise write_error(out, error) from error
-    return {
-        "schema": 1,
-        "to": to,
-        "out": str(out),
-        "rows": len(collection),
-        "bits": collection.bits,
-        "code": name,
-    }
+    return {"schema": 1, "to": to, "out": str(out), "rows": len(collection), "bits": collection.bits, "code": name}
+
+
+def to_index(collection: Collection, name: str, settings: list[str], out: Path) -> None:
+    """An index of that name, as `save` leaves it."""
+    index = make_index(name, collection.bits, settings)
+    for ids, codes, _ in collection.blocks():
+        index.add(codes, ids)
+    index.save(out)
 
 
 def code_column(collection: Collection) -> str:

@@ -16,6 +16,8 @@ from hashzoo.errors import HashzooError
 SUPPORTED = "2.5."
 INSTALL = "pip install milvus-lite==2.5.1 'setuptools<81'"
 FILE = "codes.db"
+# The process of milvus-lite drops a connection on which it is asked every 10 seconds whether it is there.
+NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
 PATIENCE = 60.0  # seconds in which the process has to answer; on an idle machine half of one is enough
 
 
@@ -43,7 +45,7 @@ class Embedded:
         until = time.monotonic() + PATIENCE
         while client is None:
             try:
-                client = MilvusClient(server.uds_path)
+                client = MilvusClient(server.uds_path, grpc_options=NO_PINGS)
             except MilvusException:  # it does not listen yet
                 if time.monotonic() > until:
                     server.stop()
