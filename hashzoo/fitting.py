@@ -81,10 +81,7 @@ def make_job(
     """
     encoded = {role: bench.encoded(recipe, role) for role in ROLES}
     seen = training or bench.training
-    statistics = {
-        role: torch.from_numpy(encoded[role].features_of(seen.train.numbers(role)[:STATISTICS_ROWS])).float()
-        for role in ROLES
-    }
+    standards = {role: bench.standard(recipe, role, seen.train.numbers(role)[:STATISTICS_ROWS]) for role in ROLES}
 
     def tower(role: str) -> Tower:
         part = encoded[role]
@@ -92,7 +89,7 @@ def make_job(
             raise HashzooError(f"'{recipe.method.name}' names no {role} head, so there is no job.towers()", exit_code=1)
         head = recipe.sections[f"{role}_head"].build(widths=part.widths, bits=cell.bits)
         made = Tower(head, part.widths, None if part.frozen else part.trainable_encoder())
-        made.standardise(statistics[role])
+        made.set_standard(*standards[role])
         return made
 
     def rows(split: SeenRows) -> Rows:

@@ -176,6 +176,14 @@ class RandomHead(nn.Module):
         return torch.sin(100 * (x["pooled"] @ self.projection))
 
 
+def standard(features: Tensor, widths: Mapping[str, int]) -> tuple[Tensor, Tensor]:
+    """Centre (per feature) and scale (one number a named output) of training features, (n, width): (width,) each."""
+    mean = features.mean(dim=0)
+    parts = (features - mean).split(list(widths.values()), dim=1)
+    scales = [part.square().mean().sqrt().clamp_min(1e-6).expand(part.shape[1]) for part in parts]
+    return mean, torch.cat(scales)
+
+
 class Tower(nn.Module):
     """One modality: prepared items or cached features in, (B, bits) real values out.
 
@@ -202,10 +210,12 @@ class Tower(nn.Module):
 
     def standardise(self, features: Tensor) -> None:
         """Set centre (per feature) and scale (one number a named output) from training features, (n, width)."""
-        self.mean.copy_(features.mean(dim=0))
-        parts = (features - self.mean).split(list(self.widths.values()), dim=1)
-        scales = [part.square().mean().sqrt().clamp_min(1e-6).expand(part.shape[1]) for part in parts]
-        self.scale.copy_(torch.cat(scales))
+        self.set_standard(*standard(features, self.widths))
+
+    def set_standard(self, mean: Tensor, scale: Tensor) -> None:
+        """Set what `standard` gives."""
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """What the head takes: standardised features by name."""
