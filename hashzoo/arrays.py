@@ -283,7 +283,7 @@ def _write_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> N
 
 
 def _say_what_changed(folder: Path, preimage: dict[str, Any]) -> None:
-    """When a cached array differs from the wanted one in a single field, name the field."""
+    """When a cached array differs from the wanted one in a single field, name it; other strings are no news."""
     wanted = _flat(preimage)
     for sidecar in sorted(folder.glob("*.json")):
         try:
@@ -291,7 +291,7 @@ def _say_what_changed(folder: Path, preimage: dict[str, Any]) -> None:
         except (HashzooError, KeyError, TypeError, AttributeError):
             continue
         different = [name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name)]
-        if len(different) == 1:
+        if len(different) == 1 and different != ["strings"]:
             name = different[0]
             print(
                 f"hashzoo: cached features differ in {name} ({stored.get(name)} there, {wanted.get(name)} here)",

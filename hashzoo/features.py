@@ -20,6 +20,7 @@ from hashzoo.encoders.described import Described
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
 from hashzoo.extraction import Extraction, blocks, features
+from hashzoo.storage import digest
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,26 @@ class Encoded:
         made = features(self.encoder, prepared, self.widths, self.how) if as_features else prepared
         return made[0].cpu().numpy()
 
-    def tower_inputs(self, items: Sequence[Any]) -> Tensor:
-        """Raw items, not of the data set, as the tower takes them: (len, ...)."""
-        prepared = torch.stack([self.encoder.prepare(item) for item in items])
-        return features(self.encoder, prepared, self.widths, self.how).float() if self.frozen else prepared
+    def tower_inputs(self, strings: Sequence[str]) -> Tensor:
+        """Texts that are not of the data set, as the tower takes them: (len, ...); features are cached like its own."""
+        if not self.frozen:
+            return torch.stack([self.encoder.prepare(string) for string in strings])
+        card, how = self.described.card, self.how
+        content = {"rows": len(strings), "strings": digest(list(strings))}
+        preimage = {"kind": "strings", "encoder": card, "outputs": list(self.widths), **content, **how.place()}
+
+        def make(ranges: Sequence[range]) -> Generator[tuple[range, np.ndarray], None, None]:
+            encoder = self.encoder.to(how.device)
+            return blocks(
+                ranges,
+                lambda row: encoder.prepare(strings[row]),
+                lambda batch: features(encoder, batch, self.widths, how),
+                how,
+                one_at_a_time=True,
+            )
+
+        made = cached_array(preimage, how.rows, make, f"{card['name']} features of prompts", "prompts")
+        return torch.from_numpy(np.array(made)).float()
 
 
 def widths_of(described: Described, outputs: Sequence[str]) -> dict[str, Width]:

@@ -91,7 +91,7 @@ def make_job(
     """
     encoded = {role: bench.encoded(recipe, role) for role in recipe.encoders}
     seen = training or bench.training
-    statistics = {role: _statistics(encoded[role], seen.train.numbers(role)) for role in ROLES}
+    standards = {role: bench.standard(recipe, role, _telling(encoded[role], seen.train.numbers(role))) for role in ROLES}
 
     def tower(role: str) -> Tower:
         part = encoded[role]
@@ -99,7 +99,7 @@ def make_job(
             raise HashzooError(f"'{recipe.method.name}' names no {role} head, so there is no job.towers()", exit_code=1)
         head = recipe.sections[f"{role}_head"].build(widths=part.widths, bits=cell.bits)
         made = Tower(head, part.widths, None if part.frozen else part.trainable_encoder())
-        made.standardise(statistics[role])
+        made.set_standard(*standards[role])
         return made
 
     def rows(split: SeenRows) -> Rows:
@@ -124,10 +124,10 @@ def make_job(
     )
 
 
-def _statistics(encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
-    """Features of so many of some rows as tell how all are centred and scaled; fewer of wide ones, such as tokens."""
+def _telling(encoded: Encoded, rows: np.ndarray) -> np.ndarray:
+    """So many of some rows as tell how the features of all are centred and scaled; fewer of wide ones, such as tokens."""
     wide = sum(numbers(width) for width in encoded.widths.values())
-    return torch.from_numpy(encoded.features_of(rows[: min(STATISTICS_ROWS, STATISTICS_NUMBERS // wide)])).float()
+    return rows[: min(STATISTICS_ROWS, STATISTICS_NUMBERS // wide)]
 
 
 def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, rows: np.ndarray) -> Codes:

@@ -194,6 +194,20 @@ class RandomHead(nn.Module):
         return torch.sin(100 * (x["pooled"] @ self.projection))
 
 
+def standard(features: Tensor, widths: Mapping[str, Width]) -> tuple[Tensor, Tensor]:
+    """Centre (per feature) and scale (one number a named output) of training features, (n, width): (width,) each.
+
+    The tokens of a sequence share one centre; padding has no say.
+    """
+    means, scales = [], []
+    for part, width in zip(features.split([*map(numbers, widths.values())], dim=1), widths.values(), strict=True):
+        rows = part if isinstance(width, int) else _without_padding(part.unflatten(1, width))
+        mean = rows.mean(dim=0)
+        means.append(mean.repeat(part.shape[1] // len(mean)))
+        scales.append((rows - mean).square().mean().sqrt().clamp_min(1e-6).expand(part.shape[1]))
+    return torch.cat(means), torch.cat(scales)
+
+
 class Tower(nn.Module):
     """One modality: prepared items or cached features in, (B, bits) real values out.
 
@@ -222,14 +236,12 @@ class Tower(nn.Module):
 
     def standardise(self, features: Tensor) -> None:
         """Set centre (per feature) and scale (one number a named output) from training features, (n, width)."""
-        means, scales = [], []
-        for part, width in zip(features.split(self._sizes, dim=1), self.widths.values(), strict=True):
-            rows = part if isinstance(width, int) else _without_padding(part.unflatten(1, width))
-            mean = rows.mean(dim=0)
-            means.append(mean.repeat(part.shape[1] // len(mean)))
-            scales.append((rows - mean).square().mean().sqrt().clamp_min(1e-6).expand(part.shape[1]))
-        self.mean.copy_(torch.cat(means))
-        self.scale.copy_(torch.cat(scales))
+        self.set_standard(*standard(features, self.widths))
+
+    def set_standard(self, mean: Tensor, scale: Tensor) -> None:
+        """Set what `standard` gives."""
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """What the head takes: standardised features by name."""

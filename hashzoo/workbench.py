@@ -20,6 +20,7 @@ from hashzoo.encoders.trained import check_trained
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.extraction import Extraction
 from hashzoo.features import Encoded, encode_modality
+from hashzoo.model import standard
 from hashzoo.recipe import Recipe, modality_of
 from hashzoo.settings import plain
 from hashzoo.source import environment
@@ -49,6 +50,7 @@ class Workbench:
     _described: dict[str, Described] = field(default_factory=dict)
     _encoded: dict[str, Encoded] = field(default_factory=dict)
     _texts: dict[str, torch.Tensor] = field(default_factory=dict)
+    _standards: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @functools.cached_property
     def training(self) -> Training:
@@ -137,6 +139,16 @@ class Workbench:
         if key not in self._texts:
             self._texts[key] = encoded.tower_inputs(strings)
         return self._texts[key]
+
+    def standard(self, recipe: Recipe, role: str, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Centre and scale of the features of some rows (see `model.standard`); computed once for all cells."""
+        encoded = self.encoded(recipe, role)
+        # The number of threads decides in which order is summed.
+        key = digest([id(encoded), digest(np.ascontiguousarray(rows, dtype="<i8").tobytes()), torch.get_num_threads()])
+        if key not in self._standards:
+            features = torch.from_numpy(encoded.features_of(rows)).float()
+            self._standards[key] = standard(features, encoded.widths)
+        return self._standards[key]
 
 
 def full_card(encoder: Encoder, recipe: Recipe, role: str, how: Extraction) -> dict[str, Any]:

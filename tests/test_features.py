@@ -159,15 +159,15 @@ def test_prepared_items_are_cached_for_an_encoder_that_is_trained_along(data, en
     with torch.no_grad():
         copy.scale.zero_()
     assert found.trainable_encoder().scale.min() == 1
-    assert found.tower_inputs([data.image(3)]).shape == (1, 3, 4, 4)
 
 
 def test_named_outputs_lie_side_by_side(data, encoder):
     found = encoded(data, encoder, outputs=("rows",))
     assert found.widths == {"pooled": 48, "rows": 12}
     assert found.features.shape == (130, 60)
-    raw = found.tower_inputs([data.image(row) for row in (0, 129)])
-    np.testing.assert_allclose(raw.numpy(), found.features[[0, 129]], rtol=1e-6)
+    outputs = encoder.forward_outputs(torch.stack([encoder.prepare(data.image(row)) for row in (0, 129)]))
+    raw = torch.cat([outputs["pooled"], outputs["rows"]], dim=1)
+    np.testing.assert_allclose(raw.detach().numpy(), found.features[[0, 129]], rtol=1e-6)
 
 
 def test_named_outputs_are_left_out_unless_the_encoder_has_them_all(data, encoder):
@@ -179,7 +179,32 @@ def test_texts(data):
     bow.fit(data.text(int(row)) for row in data.splits.train)
     found = encode_modality(data, Described.of(bow, {"name": "bow", **bow.card()}), "text")
     np.testing.assert_array_equal(found.features[5], bow.prepare(data.text(5)).numpy())
-    assert found.tower_inputs(["", "red circle"]).shape == (2, 50)
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16"])
+def test_prompts_are_encoded_once_for_all_processes(data, monkeypatch, capsys, stored):
+    bow = BagOfWords(size=50)
+    bow.fit(data.text(int(row)) for row in data.splits.train)
+    strings = ["", "red circle", *(f"circle {number}" for number in range(40))]
+
+    def found(words=strings):
+        described = Described.of(bow, {"name": "bow", **bow.card()})
+        return encode_modality(data, described, "text", how=Extraction(stored=stored)).tower_inputs(words)
+
+    first = found()
+    assert first.dtype == torch.float32
+    np.testing.assert_array_equal(first.numpy(), np.stack([bow.prepare(string).numpy() for string in strings]))
+    assert not torch.equal(found(strings[::-1]), first)
+    assert "differ" not in capsys.readouterr().err
+    monkeypatch.setattr(bow, "forward", None)
+    assert torch.equal(found(), first)
+
+
+def test_prompts_of_an_encoder_that_is_trained_along_are_prepared(data):
+    bow = BagOfWords(size=50)
+    bow.fit(data.text(int(row)) for row in data.splits.train)
+    found = encode_modality(data, Described.of(bow, {"name": "bow", **bow.card()}), "text", frozen=False)
+    assert found.tower_inputs(["", "red circle"]).dtype == torch.uint8
 
 
 def test_rows_that_cannot_be_read_are_named_and_all_others_are_kept(data, encoder, monkeypatch, capsys):
@@ -255,9 +280,6 @@ def test_float16_is_stored_when_asked_for_and_said_in_the_card(data, encoder):
     whole, half = encoded(data, encoder), encoded(data, encoder, stored="float16")
     assert half.features.dtype == np.float16
     np.testing.assert_array_equal(half.features, whole.features.astype(np.float16))
-    found = half.tower_inputs([data.image(3)])
-    assert found.dtype == torch.float32
-    np.testing.assert_array_equal(found[0].numpy(), half.features[3].astype(np.float32))
 
 
 def test_features_too_large_for_float16_are_not_stored_in_it(data, encoder):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
-from hashzoo.losses import pair_likelihood, quantisation, shared_labels, sign
+from hashzoo.losses import code_likelihood, quantisation, shared_labels, sign
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def contrast(image: Tensor, text: Tensor, temperature: float) -> Tensor:
 
 def likelihood(codes: Tensor, labels: Tensor, balanced: bool) -> Tensor:
     """Negative log-likelihood of the pairs inside a batch under codes, (B, bits), given labels, (B, C)."""
-    return pair_likelihood(codes @ codes.T / 2, shared_labels(labels, labels), balanced)
+    return code_likelihood(codes, codes, shared_labels(labels, labels), balanced)
 
 
 def approximation(image: Tensor, text: Tensor, target: Tensor, lambda1: float, lambda2: float) -> dict[str, Tensor]:
