@@ -137,14 +137,14 @@ class Tower(nn.Module):
 
     def standardise(self, features: Tensor) -> None:
         """Set centre (per feature) and scale (one number a named output) from training features, (n, width)."""
-        means, scales = [], []
-        for part, width in zip(features.split(self._sizes, dim=1), self.widths.values(), strict=True):
-            rows = part if isinstance(width, int) else _without_padding(part.unflatten(1, width))
-            mean = rows.mean(dim=0)
-            means.append(mean.repeat(part.shape[1] // len(mean)))
-            scales.append((rows - mean).square().mean().sqrt().clamp_min(1e-6).expand(part.shape[1]))
-        self.mean.copy_(torch.cat(means))
-        self.scale.copy_(torch.cat(scales))
+        self.mean.copy_(features.mean(dim=0))
+        parts = zip(*(x.split(self._sizes, dim=-1) for x in (features, self.mean, self.scale)), strict=True)
+        for (part, mean, scale), width in zip(parts, self.widths.values(), strict=True):
+            rows = part
+            if not isinstance(width, int):
+                rows = _without_padding(part.unflatten(1, width))
+                mean.copy_(rows.mean(dim=0).repeat(width[0]))
+            scale.fill_((rows - mean[: rows.shape[1]]).square().mean().sqrt().clamp_min(1e-6))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """What the head takes: standardised features by name."""
