@@ -199,13 +199,16 @@ def standard(features: Tensor, widths: Mapping[str, Width]) -> tuple[Tensor, Ten
 
     The tokens of a sequence share one centre; padding has no say.
     """
-    means, scales = [], []
-    for part, width in zip(features.split([*map(numbers, widths.values())], dim=1), widths.values(), strict=True):
-        rows = part if isinstance(width, int) else _without_padding(part.unflatten(1, width))
-        mean = rows.mean(dim=0)
-        means.append(mean.repeat(part.shape[1] // len(mean)))
-        scales.append((rows - mean).square().mean().sqrt().clamp_min(1e-6).expand(part.shape[1]))
-    return torch.cat(means), torch.cat(scales)
+    centre, scale = features.mean(dim=0), torch.empty(features.shape[1], device=features.device)
+    sizes = [*map(numbers, widths.values())]
+    parts = zip(*(x.split(sizes, dim=-1) for x in (features, centre, scale)), strict=True)
+    for (part, mean, spread), width in zip(parts, widths.values(), strict=True):
+        rows = part
+        if not isinstance(width, int):
+            rows = _without_padding(part.unflatten(1, width))
+            mean.copy_(rows.mean(dim=0).repeat(width[0]))
+        spread.fill_((rows - mean[: rows.shape[1]]).square().mean().sqrt().clamp_min(1e-6))
+    return centre, scale
 
 
 class Tower(nn.Module):

@@ -218,8 +218,13 @@ def test_no_gradient_goes_through_the_weights_of_tokens():
 
 
 def test_tokens_and_vector_of_one_width_lie_in_one_space():
-    assert (alike := MithHead({"pooled": 9, "tokens": (4, 9)}, 6, width=64)).token_input is alike.whole_input
-    assert (apart := MithHead({"pooled": 20, "tokens": (4, 9)}, 6, width=64)).token_input is not apart.whole_input
+    alike, apart = (MithHead({"pooled": pooled, "tokens": (4, 9)}, 6, width=64) for pooled in (9, 20))
+    assert (alike.token_input, apart.token_input.in_features) == (None, 9)
+    vector = torch.randn(3, 9)
+    found = alike.parts({"pooled": vector, "tokens": vector[:, None].expand(3, 4, 9)})
+    torch.testing.assert_close(found.local, alike.parts({"pooled": vector}).local)
+    memories = [tensor.data_ptr() for tensor in alike.state_dict().values()]
+    assert len(set(memories)) == len(memories), "what is saved may share no memory"
 
 
 def test_without_tokens_the_vector_is_the_one_token():

@@ -66,7 +66,7 @@ class MithHead(nn.Module):
         if not width and of_tokens != pooled:
             raise ValueError(f"width=0 needs tokens as wide as features, and {of_tokens} is not {pooled}")
         self.whole_input: nn.Module = nn.Linear(pooled, width) if width else nn.Identity()
-        self.token_input = self.whole_input if of_tokens == pooled else nn.Linear(of_tokens, width)
+        self.token_input = None if of_tokens == pooled else nn.Linear(of_tokens, width)  # None: that of the vector
         self.width = width = width or pooled
         self.top = top
         self.concepts = Concepts(width, bits, blocks)
@@ -80,7 +80,7 @@ class MithHead(nn.Module):
 
     def parts(self, x: Mapping[str, Tensor]) -> Parts:
         tokens, padding = sequence(x)
-        tokens = self.token_input(tokens)
+        tokens = (self.token_input or self.whole_input)(tokens)
         feature = self.concepts.feature(self.whole_input(x["pooled"]))
         with torch.no_grad():
             scores = self.concepts(self.concepts.feature(tokens))
