@@ -13,6 +13,7 @@ import torch
 
 from hashzoo.arrays import take
 from hashzoo.codes import Codes, pack
+from hashzoo.cost import cost_of
 from hashzoo.data.stream import chunks
 from hashzoo.data.training import SeenRows, Training
 from hashzoo.errors import HashzooError
@@ -64,6 +65,13 @@ def encode_rows(bench: Workbench, recipe: Recipe, cell: Cell, towers: Towers) ->
         for role in ROLES
         for split, rows in splits.items()
     }
+
+
+def encoding_cost(bench: Workbench, recipe: Recipe, towers: Towers) -> dict[str, dict[str, int]]:
+    """What it takes to encode one row with these towers, by role: see `cost_of`."""
+    first = bench.dataset.splits.query[:1]
+    image, text = (torch.from_numpy(take(bench.encoded(recipe, role).inputs, first)).to(bench.device) for role in ROLES)
+    return cost_of(towers, image, text)
 
 
 def state_bytes(towers: Towers) -> bytes:

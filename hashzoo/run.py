@@ -27,7 +27,17 @@ import torch
 from hashzoo import zoo
 from hashzoo.codes import Codes, health, save_codes
 from hashzoo.errors import one_line
-from hashzoo.fitting import encode_rows, fit, fit_rounds, learns_online, log_line, make_job, seeded, state_bytes
+from hashzoo.fitting import (
+    encode_rows,
+    encoding_cost,
+    fit,
+    fit_rounds,
+    learns_online,
+    log_line,
+    make_job,
+    seeded,
+    state_bytes,
+)
 from hashzoo.online import Rounds
 from hashzoo.recipe import ROLES, Cell, Recipe
 from hashzoo.rounds import changed, save_rounds, score_rounds
@@ -141,7 +151,7 @@ def train_cell(
     try:
         for role in ROLES:
             bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
-        codes, seconds, rounds = _fit_and_encode(bench, recipe, cell, folder, watch)
+        codes, seconds, cost, rounds = _fit_and_encode(bench, recipe, cell, folder, watch)
         start = time.perf_counter()
         scores, per_query = bench.track.score(codes)
         if rounds is not None:
@@ -163,6 +173,7 @@ def train_cell(
         **scores,
         "health": {role: health(codes[f"{role}_database"]) for role in ROLES},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "cost": cost,
     }
     write_json(folder / "result.json", result)
     return result
@@ -170,8 +181,11 @@ def train_cell(
 
 def _fit_and_encode(
     bench: Workbench, recipe: Recipe, cell: Cell, folder: Path, watch: Callable[[dict[str, Any]], None]
-) -> tuple[dict[str, Codes], dict[str, float], Rounds | None]:
-    """Fit the towers, keep them, and encode the query and database rows of both modalities; in rounds, on a stream."""
+) -> tuple[dict[str, Codes], dict[str, float], dict[str, dict[str, int]], Rounds | None]:
+    """Fit the towers, keep them, and encode the query and database rows of both modalities; in rounds, on a stream.
+
+    With the codes come seconds, what it costs to encode a row, and the rounds.
+    """
     with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, recipe.threads(bench.threads)):
 
         def log(**terms: Any) -> None:
@@ -191,7 +205,7 @@ def _fit_and_encode(
             seconds = {"train": trained - start, "encode": time.perf_counter() - trained}
     with atomic_write(folder / "model.safetensors") as file:
         file.write(state_bytes(towers))
-    return codes, seconds, rounds
+    return codes, seconds, encoding_cost(bench, recipe, towers), rounds
 
 
 @contextlib.contextmanager

@@ -52,6 +52,10 @@ def bench(
     method: Annotated[
         list[str] | None, typer.Option("--method", help="Methods, separated by commas: soda,dcmh,resnet.")
     ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", help="In place of --method: paper, every installed method of a paper; or all."),
+    ] = None,
     bits: Annotated[list[str], typer.Option("--bits", help="Code lengths.")] = ["16,32,64,128"],  # noqa: B006
     dataset: Dataset = "emoji",
     encoders: Encoders = "lite",
@@ -81,6 +85,10 @@ def bench(
     chunks_by: ChunksBy = None,
     order_seed: OrderSeed = None,
     database_codes: DatabaseCodes = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write one page: tables, figures, gallery, provenance."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train and compare methods: a table of mAP in both directions, with the random floor.
@@ -89,6 +97,12 @@ def bench(
     """
     from hashzoo.sweep import parse_sweep
 
+    if suite and (method or file):
+        raise HashzooError("--suite names the methods itself; leave --method and the bench file out, or --suite")
+    if suite:
+        from hashzoo.suite import methods_of
+
+        method = methods_of(suite)
     asked = {
         "methods": words(method, "--method") if method else [],
         "bits": whole_numbers(bits, "--bits", "16,32,64,128"),
@@ -119,7 +133,10 @@ def bench(
         jobs = jobs or side_by_side
     elif not method:
         raise HashzooError("name methods, such as --method soda,dcmh, or give a bench file; see hashzoo bench --help")
-    _show(_bench(benches, jobs, fresh), json)
+    result = _bench(benches, jobs, fresh)
+    if html:
+        _write_page(result, html)
+    _show(result, json, costs=suite is not None)
 
 
 def train(
@@ -168,17 +185,27 @@ def _bench(asked: list[dict[str, Any]], jobs: int | None, fresh: bool) -> dict[s
         return bench_all([Request(**one) for one in asked], jobs=jobs, fresh=fresh, watch=watch)
 
 
-def _show(result: dict[str, Any], json: bool) -> None:
+def _write_page(result: dict[str, Any], path: Path) -> None:
+    from hashzoo.report.html import write_html
+
+    for missing in write_html(result.get("tracks", [result]), path):
+        print(f"hashzoo: {missing}", file=sys.stderr)
+    print(f"hashzoo: wrote {path}", file=sys.stderr)
+
+
+def _show(result: dict[str, Any], json: bool, costs: bool = False) -> None:
     tracks = result.get("tracks", [result])
     if json:
         print_json(result)
     else:
-        from hashzoo.report import join_folds, make_table
-        from hashzoo.report.formats import print_table
+        from hashzoo.report import join_folds, make_costs, make_table
+        from hashzoo.report.formats import print_costs, print_table
 
         for item in join_folds(tracks):
             print_table(make_table(item), console())
             if item["track"].get("stream"):
                 print_table(make_table(item, over_rounds=True), console())
+            if costs and (told := make_costs(item)):
+                print_costs(told, console())
     if any(run["status"] != "ok" for item in tracks for run in item["results"]):
         raise typer.Exit(1)

@@ -31,6 +31,9 @@ def report(
     measure: Annotated[
         str, typer.Option("--measure", help="What a pivot or plot shows: the mean of both directions, i2t or t2i.")
     ] = "mean",
+    costs: Annotated[
+        bool, typer.Option("--costs", help="What each method costs beside what it scores: time, size, operations.")
+    ] = False,
     md: Annotated[bool, typer.Option("--md", help="Markdown.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="One line a run, all scores.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
@@ -78,8 +81,14 @@ def report(
         raise HashzooError("--compare and --pivot exclude each other; give one")
     if pivot and html:
         raise HashzooError("--pivot prints tables; leave --html out, or --pivot")
+    if costs and (compare or pivot or csv or json or html or figures or plot):
+        raise HashzooError(
+            "--costs prints tables of its own, --md or --latex; --csv, --json and --html have them anyway"
+        )
     found = collect(runs)
-    if plot:
+    if costs:
+        _costs(join_folds(found), "md" if md else "latex" if latex else "terminal")
+    elif plot:
         _plot(found, words([plot], "--plot"), measure, figures or PLOTS)
     elif figures:
         _figures(found, figures)
@@ -126,6 +135,20 @@ def _tables(found: list[dict[str, Any]], form: str) -> None:
         else:
             written = "\n".join(map(markdown if form == "md" else latex, (table, *further)))
             print(written, end="\n" if item is not found[-1] else "")
+
+
+def _costs(found: list[dict[str, Any]], form: str) -> None:
+    from hashzoo.report import make_costs
+    from hashzoo.report.formats import latex_costs, markdown_costs, print_costs
+
+    told = [costs for item in found if (costs := make_costs(item))]
+    if not told:
+        raise HashzooError("these runs do not say what they cost; run hashzoo bench --fresh again", exit_code=1)
+    if form == "terminal":
+        for costs in told:
+            print_costs(costs, console())
+    else:
+        print("\n".join(map(markdown_costs if form == "md" else latex_costs, told)), end="")
 
 
 def _figures(found: list[dict[str, Any]], folder: Path) -> None:

@@ -56,7 +56,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
 
 
 def frame(tracks: list[dict[str, Any]]) -> pandas.DataFrame:
-    """One row per run: identity, scalar scores of both directions, floor, ceiling, health and seconds."""
+    """One row per run: identity, scalar scores of both directions, floor, ceiling, health, seconds and costs."""
     import pandas
 
     return pandas.DataFrame([_flat_row(item["track"], result) for item in tracks for result in item["results"]])
@@ -216,4 +216,6 @@ def _flat_row(track: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     for role, health in result.get("health", {}).items():
         row |= {f"{role}_{name}": value for name, value in health.items() if isinstance(value, int | float)}
     row |= {f"seconds_{name}": value for name, value in result.get("seconds", {}).items()}
+    for role, cost in result.get("cost", {}).items():
+        row |= {f"{role}_{name}": value for name, value in cost.items()}
     return row | {"run": result["run"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hashzoo.report.costs import Costs
 from hashzoo.report.table import DIRECTION_NAMES, Column, Row, Table, overlap_of, score
 from hashzoo.track import title_of
 
@@ -68,6 +69,37 @@ def print_comparison(compared: dict[str, Any], a: str, b: str, console: Console)
         grid.add_row(name, bits, score(row["a"]), score(row["b"]), difference, interval, f"{row['p']:.4f}")
     print_titled(f"mAP of {a} and {b} on {title_of(compared['track'])}", grid, console)
     print_overlap(overlap_of(compared["track"]), console)
+
+
+def print_costs(costs: Costs, console: Console) -> None:
+    grid = empty_grid()
+    grid.add_column("method", overflow="fold")
+    for head in costs.heads:
+        grid.add_column(head, justify="right", no_wrap=True)
+    for label, cells in costs.rows:
+        grid.add_row(label, *(text for text, _ in cells))
+    print_titled(costs.title, grid, console)
+    console.print(costs.caption, style="dim", highlight=False, markup=False)
+
+
+def markdown_costs(costs: Costs) -> str:
+    lines = [f"**{costs.title}**", "", md_line(["method", *costs.heads]), md_line([":--", *["--:"] * len(costs.heads)])]
+    lines += [md_line([label, *(text for text, _ in cells)]) for label, cells in costs.rows]
+    return "\n".join([*lines, "", costs.caption]) + "\n"
+
+
+def latex_costs(costs: Costs) -> str:
+    lines = [
+        rf"% {costs.title}",
+        rf"% {costs.caption}",
+        rf"\begin{{tabular}}{{l{'r' * len(costs.heads)}}}",
+        r"\toprule",
+        " & ".join(["Method", *costs.heads]) + r" \\",
+        r"\midrule",
+    ]
+    for label, cells in costs.rows:
+        lines.append(" & ".join([label.translate(LATEX), *(text.replace(" ", r"\,") for text, _ in cells)]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def markdown(table: Table) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import hashzoo
 from hashzoo.errors import HashzooError
 from hashzoo.report import significance
+from hashzoo.report.costs import Costs, make_costs
 from hashzoo.report.figures import looks
 from hashzoo.report.html.figures import Figure, Figures
 from hashzoo.report.html.gallery import Gallery, make_gallery
@@ -46,6 +47,7 @@ class Section:
     track: dict[str, Any]
     table: Table
     rows: tuple[tuple[Row, tuple[Cell, ...]], ...]
+    costs: Costs | None
     figures: tuple[Figure, ...]
     no_figures: str
     gallery: Gallery | None
@@ -131,6 +133,7 @@ def _section(item: dict[str, Any], figures: Figures, queries: int, pictures: Pic
         {"overlap": "", "training": {}} | track,
         table,
         tuple((row, _cells(table, row, leads[row.label], intervals)) for row in table.rows),
+        make_costs(item),
         *figures.of(item),
         gallery,
         why_not,

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from hashzoo_lcdh.cost import multiply_accumulates, parameters
 from hashzoo_lcdh.replay import Anchors, WithAnchors
 from hashzoo_lcdh.teacher import Teacher
 from hashzoo_lcdh.trainer import LcdhTrainer
 from torch import nn
 
 from hashzoo import Encoder, Towers, evaluate
+from hashzoo.cost import multiply_accumulates, parameters
 from hashzoo.model import HashHead, Tower, encode
 from hashzoo.testing import toy_job
 

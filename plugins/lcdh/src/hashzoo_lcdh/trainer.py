@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from hashzoo import Job, Towers
+from hashzoo.cost import multiply_accumulates, parameters
 from hashzoo.losses import quantisation, shared_labels, sign
 from hashzoo.online import OnlineTrainer
 from hashzoo.train import Batch, Descent
-from hashzoo_lcdh.cost import multiply_accumulates, parameters
 from hashzoo_lcdh.objective import approximation, contrast, cosines, likelihood
 from hashzoo_lcdh.replay import Anchors, WithAnchors
 from hashzoo_lcdh.teacher import Teacher

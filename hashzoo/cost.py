@@ -5,6 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hashzoo.model import Towers
+
+
+def cost_of(towers: Towers, image: Tensor, text: Tensor) -> dict[str, dict[str, int]]:
+    """What it takes to encode one row: {"image": {"parameters", "macs"}, "text": {...}}.
+
+    A frozen encoder is no part of a tower and not counted; one that was trained along is.
+
+    Args:
+        towers: of a trained model.
+        image: what the image tower takes, one row.
+        text: the same of the text tower.
+    """
+    return {
+        role: {"parameters": parameters(tower), "macs": multiply_accumulates(tower, inputs)}
+        for role, tower, inputs in (("image", towers.image, image), ("text", towers.text, text))
+    }
+
 
 def parameters(model: nn.Module) -> int:
     """Numbers that are trained."""
@@ -15,7 +33,7 @@ def parameters(model: nn.Module) -> int:
 def multiply_accumulates(model: nn.Module, *inputs: Tensor) -> int:
     """Of the linear and convolution layers of a model, in evaluation mode, for these inputs together.
 
-    Products between activations, such as those between the two tokens of a pair, are not counted.
+    Products between activations, such as those of an attention, are not counted.
     """
     total = 0
 
