@@ -121,7 +121,7 @@ def test_label_features_are_class_means_at_length_one():
 
 
 def attention_head(widths, bits):
-    return AttentionHead(widths, bits, feature=16)
+    return AttentionHead(widths, bits, feature=128)
 
 
 def test_a_head_attends_to_what_its_feature_resembles():
@@ -129,7 +129,7 @@ def test_a_head_attends_to_what_its_feature_resembles():
     label_map = torch.nn.functional.normalize(torch.randn(5, 4, dtype=torch.float64))
     head.attend_to(label_map)
     x = {"pooled": torch.randn(2, 6, dtype=torch.float64)}
-    plain = head.layers(x["pooled"])
+    plain = head.layers(x["pooled"]).detach()
     for f, code in zip(plain, head(x), strict=True):
         f = f / math.sqrt(f @ f)
         attention = [1 / (1 + math.exp(-2 * float(f @ row))) for row in label_map]
