@@ -30,7 +30,7 @@ from hashzoo.encode import load_model
 from hashzoo.search import Collection
 from hashzoo.search.topk import nearest
 
-WORDS = "red green blue small large old dog cat car house tree boat man woman bird street beach snow night day".split()
+WORDS = ("red", "green", "blue", "small", "large", "dog", "cat", "car", "house", "tree", "boat", "man", "bird", "snow")
 K = 10
 
 
@@ -46,7 +46,7 @@ def main() -> None:
         bare, whole = timed(collection, 1)
         print(f"{len(collection):,} codes of {collection.bits} bits, k = {K}, {options.clients} clients")
         print(f"bare kernel, one thread: {bare * 1e3:.2f} ms; Collection.query: {whole * 1e3:.2f} ms\n")
-        print(f"{'search by':<10}{'p50 ms':>8}{'p99 ms':>8}{'per s':>7}{'CPU ms':>8}{'p50 / kernel':>14}{'p99 / kernel':>14}")
+        print(f"{'by':<6}{'p50 ms':>8}{'p99 ms':>8}{'per s':>7}{'CPU ms':>8}{'p50 / kernel':>14}{'p99 / kernel':>14}")
         with serving(collection.path) as service:
             for kind, body in (("code", by_code(collection.bits)), ("text", by_text)):
                 before = service.cpu()
@@ -54,10 +54,11 @@ def main() -> None:
                 cpu = (service.cpu() - before) / len(found)
                 p50, p99 = np.percentile(found, 50), np.percentile(found, 99)
                 print(
-                    f"{kind:<10}{p50 * 1e3:>8.1f}{p99 * 1e3:>8.1f}{len(found) / seconds:>7.0f}{cpu * 1e3:>8.2f}"
+                    f"{kind:<6}{p50 * 1e3:>8.1f}{p99 * 1e3:>8.1f}{len(found) / seconds:>7.0f}{cpu * 1e3:>8.2f}"
                     f"{p50 / bare:>14.1f}{p99 / bare:>14.1f}"
                 )
-            print(f"\nCPU: of the service, a search. Its first search after the start, by text: {service.first * 1e3:.0f} ms")
+            print("\nCPU: of the service, for one search")
+            print(f"first search by text after the start: {service.first * 1e3:.0f} ms")
 
 
 def made(folder: Path, count: int) -> Collection:
@@ -90,7 +91,7 @@ def timed(collection: Collection, threads: int) -> tuple[float, float]:
     return best[0], best[1]
 
 
-class serving:  # noqa: N801 - a context manager
+class serving:
     """`hashzoo serve` in a process of its own; its `port`, and how many seconds its `first` search took."""
 
     def __init__(self, path: Path):

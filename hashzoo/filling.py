@@ -98,9 +98,7 @@ def _opened(path: Path, model: Model, items: Items, outputs: bool) -> Collection
             f"{path} holds codes of another model ({was.get('model', 'none is known')}); give another --out"
         )
     if was.get("source") != about["source"]:
-        raise HashzooError(
-            f"{path} holds codes of something else than {items.name} as it is now; give another --out"
-        )
+        raise HashzooError(f"{path} holds codes of something else than {items.name} as it is now; give another --out")
     if collection.outputs != outputs:
         raise HashzooError(
             f"{path} was begun {'with' if collection.outputs else 'without'} --outputs; "

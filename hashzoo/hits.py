@@ -12,7 +12,6 @@ from hashzoo.search import Answer
 from hashzoo.search.base import NOTHING
 from hashzoo.search.snapshot import Snapshot
 
-
 Rows = Callable[[Snapshot, np.ndarray], list[dict[str, Any]]]
 
 
@@ -24,15 +23,12 @@ def rows_at(snapshot: Snapshot, places: np.ndarray) -> list[dict[str, Any]]:
 def hits_of(answer: Answer, rows: Rows = rows_at) -> list[list[dict[str, Any]]]:
     """The hits of each query, nearest first.
 
+    Each has "id", "distance" in bits, "score" where it was re-ranked, "code" and "metadata" by column. A code has two
+    hexadecimal digits a byte; bit j of it is bit j % 8, counted from the least significant, of byte j // 8.
+
     Args:
         answer: of a collection.
         rows: a state and (n,) places in it to metadata.
-
-    Returns:
-        for each query a list of dicts.
-
-    Each has "id", "distance" in bits, "score" where it was re-ranked, "code" and "metadata" by column. A code is written
-    in hexadecimal: two digits a byte, bit j of the code is bit j % 8, counted from the least significant, of byte j // 8.
     """
     queries, ranks = np.nonzero(answer.places != NOTHING)
     found: list[list[dict[str, Any]]] = [[] for _ in range(len(answer))]
@@ -42,7 +38,7 @@ def hits_of(answer: Answer, rows: Rows = rows_at) -> list[list[dict[str, Any]]]:
     codes = answer.snapshot.taken(places, "codes")
     held = rows(answer.snapshot, places)
     for number, (query, rank) in enumerate(zip(queries.tolist(), ranks.tolist(), strict=True)):
-        hit = {"id": int(answer.ids[query, rank]), "distance": int(answer.distances[query, rank])}
+        hit: dict[str, Any] = {"id": int(answer.ids[query, rank]), "distance": int(answer.distances[query, rank])}
         if answer.scores is not None:
             hit["score"] = float(answer.scores[query, rank])
         metadata = {name: value for name, value in held[number].items() if name != "id"}

@@ -8,9 +8,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import uvicorn
-from helpers import SMALL, Site
+from helpers import SMALL
 
 from hashzoo import filling, items
 from hashzoo.benchmark import bench
@@ -20,21 +19,20 @@ from hashzoo.serve.limits import Guard
 from hashzoo.serve.run import _listen, _Server
 from hashzoo.settings import parse_assignments
 
-_made: dict[str, Path] = {}
+_made: dict[str, Path] = {}  # by the tests of this process, once
 
 
 def scenes():
     return open_dataset("scenes", parse_assignments(SMALL, []))
 
 
-@pytest.fixture
-def served(tiny: Site, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def collections(place: Path, copies: Path) -> dict[str, Path]:
     """Three collections: rows of a data set at two code lengths, and picture files, of which one is gone.
 
-    They are copies, which a test may change.
+    They are made in `place` by the first who asks; everyone gets copies, which may be changed. The plugin `tiny` is
+    installed.
     """
     if not _made:
-        place = tmp_path_factory.mktemp("served")
         made = bench(["toy"], [16, 24], dataset="scenes", encoders="tiny+bow", settings=list(SMALL), threads=1)
         runs = {run["bits"]: Path(run["run"]) for run in made["results"] if run["method"] == "toy"}
         for name, bits in (("rows", 24), ("short", 16)):
@@ -45,7 +43,7 @@ def served(tiny: Site, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory)
         filling.fill(place / "files", load_model(runs[16]), items.pictures_in(place / "pictures"), outputs=True)
         (place / "pictures" / "3.png").unlink()
         _made.update({name: place / name for name in ("rows", "short", "files")})
-    return {name: Path(shutil.copytree(path, tmp_path / "served" / name)) for name, path in _made.items()}
+    return {name: Path(shutil.copytree(path, copies / name)) for name, path in _made.items()}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from serving import scenes, served  # noqa: F401 - a fixture
+from serving import scenes
 from starlette.testclient import TestClient
 
 from hashzoo.codes import Codes
@@ -23,7 +23,7 @@ from hashzoo.serve.served import names_of
 
 
 @pytest.fixture
-def start(served, tmp_path):  # noqa: F811
+def start(served, tmp_path):
     """Start the service of all three collections; no answer may name a place on this machine."""
     opened = []
 
@@ -62,7 +62,7 @@ def post(client, name, query, **options):
     return client.post(f"/api/collections/{name}/search", json={**query, **options})
 
 
-def test_the_service_says_what_it_serves(client, served):  # noqa: F811
+def test_the_service_says_what_it_serves(client, served):
     listed = client.get("/api/collections").json()["collections"]
     assert [one["name"] for one in listed] == ["rows", "short", "files"]
     assert listed[0] == {
@@ -74,7 +74,7 @@ def test_the_service_says_what_it_serves(client, served):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["rows", "short", "files"])
-def test_hits_are_those_of_the_collection(client, served, name):  # noqa: F811
+def test_hits_are_those_of_the_collection(client, served, name):
     collection = Collection(served[name])
     text, image = scenes().text(3), scenes().image(2)
     for response, answer in (
@@ -186,7 +186,9 @@ def bomb(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    )
 
 
 def test_pictures_that_are_none(start):
@@ -213,7 +215,12 @@ def test_a_token_is_asked_for_where_there_is_something_to_see(start):
     client = start(token="open sesame".replace(" ", "-"))
     for path in ("/", "/page.css", "/page.js", "/healthz"):
         assert client.get(path).status_code == 200, path
-    for headers in ({}, {"authorization": "Bearer open"}, {"authorization": "Basic open-sesame"}, {"authorization": "open-sesame"}):
+    for headers in (
+        {},
+        {"authorization": "Bearer open"},
+        {"authorization": "Basic open-sesame"},
+        {"authorization": "open-sesame"},
+    ):
         for path in ("/api/collections", "/metrics", "/openapi.json", "/api/collections/rows/items/1/picture"):
             response = client.get(path, headers=headers)
             assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer"), (path, headers)
@@ -224,7 +231,13 @@ def test_a_token_is_asked_for_where_there_is_something_to_see(start):
 
 def test_other_host_names_are_not_answered_to(start):
     client = start(hosts=("127.0.0.1", "localhost", "[::1]"))
-    for host, status in (("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("evil.example", 421), ("", 421)):
+    for host, status in (
+        ("localhost:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 421),
+        ("", 421),
+    ):
         assert client.get("/api/collections", headers={"host": host}).status_code == status, host
 
 
@@ -261,7 +274,7 @@ def exchange(app, waiting, path="/api/collections/rows/search/image", headers=()
     return sent[0]["status"], dict(sent[0]["headers"])
 
 
-def test_slow_requests_are_given_up(served):  # noqa: F811
+def test_slow_requests_are_given_up(served):
     app = service([served["rows"]], Limits(seconds=0.1))
     part = {"type": "http.request", "body": b"x", "more_body": True}
     status, headers = exchange(app, [part], headers=[(b"content-length", b"100")])
@@ -272,7 +285,7 @@ def test_too_many_at_once_are_told_to_come_again(start, monkeypatch):
     client = start(Limits(at_once=2))
     going, released = threading.Semaphore(0), threading.Event()
 
-    def slow(served, number):
+    def slow(one, number):
         going.release()
         released.wait(10)
         return {}
@@ -299,7 +312,7 @@ def test_conditions_can_be_left_out(start):
     assert post(client, "rows", {"text": "a"}).status_code == 200
 
 
-def test_what_a_writer_adds_is_seen(client, served, monkeypatch):  # noqa: F811
+def test_what_a_writer_adds_is_seen(client, served, monkeypatch):
     monkeypatch.setattr("hashzoo.serve.app.REFRESH", 0.01)
     code = "ffffff"
     before = post(client, "rows", {"code": code}, k=1).json()
@@ -317,7 +330,7 @@ def test_what_a_writer_adds_is_seen(client, served, monkeypatch):  # noqa: F811
         pass
 
 
-def test_a_collection_that_breaks_is_told_of_and_the_last_state_kept(client, served, monkeypatch, capsys):  # noqa: F811
+def test_a_collection_that_breaks_is_told_of_and_the_last_state_kept(client, served, monkeypatch, capsys):
     monkeypatch.setattr("hashzoo.serve.app.REFRESH", 0.01)
     before = post(client, "rows", {"text": "a"}).json()["hits"]
     content = (served["rows"] / "manifest.json").read_text()
@@ -331,7 +344,7 @@ def test_a_collection_that_breaks_is_told_of_and_the_last_state_kept(client, ser
     assert capsys.readouterr().err.count("rows cannot be read again") == 1
 
 
-def test_queries_that_come_together_are_answered_each_by_its_own(client, served):  # noqa: F811
+def test_queries_that_come_together_are_answered_each_by_its_own(client, served):
     texts = [scenes().text(row) for row in range(40)]
     collections = {name: Collection(served[name]) for name in ("rows", "short")}
     wrong = []
@@ -360,7 +373,7 @@ def test_what_is_counted(client):
     route = 'route="/api/collections/{name}/search"'
     assert f'hashzoo_requests_total{{method="POST",{route},status="200"}} 1.0' in text
     assert f'hashzoo_requests_total{{method="POST",{route},status="422"}} 1.0' in text
-    assert f'hashzoo_request_seconds_count{{{route}}} 2.0' in text
+    assert f"hashzoo_request_seconds_count{{{route}}} 2.0" in text
     assert 'hashzoo_step_seconds_count{collection="rows",step="encode"} 1.0' in text
     assert 'hashzoo_codes{collection="files"} 4.0' in text
     assert "hashzoo_working 0.0" in text

@@ -35,7 +35,7 @@ class Rows:
             table = self._table(snapshot, snapshot.segments[number])
             found = plain_rows(table.take(places[chosen] - snapshot.starts[number]))
             for row, values in zip(chosen.tolist(), found, strict=True):
-                rows[row] |= values
+                rows[row] |= {name: value for name, value in values.items() if name != "id"}
         return rows
 
     def _table(self, snapshot: Snapshot, segment: Segment) -> pyarrow.Table:
