@@ -91,7 +91,8 @@ def make_job(
     """
     encoded = {role: bench.encoded(recipe, role) for role in recipe.encoders}
     seen = training or bench.training
-    standards = {role: bench.standard(recipe, role, _telling(encoded[role], seen.train.numbers(role))) for role in ROLES}
+    telling = {role: _telling(encoded[role], seen.train.numbers(role)) for role in ROLES}
+    standards = {role: bench.standard(recipe, role, rows) for role, rows in telling.items()}
 
     def tower(role: str) -> Tower:
         part = encoded[role]
@@ -125,7 +126,7 @@ def make_job(
 
 
 def _telling(encoded: Encoded, rows: np.ndarray) -> np.ndarray:
-    """So many of some rows as tell how the features of all are centred and scaled; fewer of wide ones, such as tokens."""
+    """So many of some rows as tell how all features are centred and scaled; fewer of wide ones, such as tokens."""
     wide = sum(numbers(width) for width in encoded.widths.values())
     return rows[: min(STATISTICS_ROWS, STATISTICS_NUMBERS // wide)]
 
