@@ -123,19 +123,23 @@ def count_keys(words, queries, labels, query_labels, levels, keys, histogram):  
 
 @compiled
 def _sum_precisions(found, k, relevant_ranks, sums):  # type: ignore[no-untyped-def]
-    """Sum of hits / rank over what `_find_relevant` found at a rank (or a rank among the relevant) of at most k.
+    """Sum of hits / rank over what was found at a rank (or a rank among the relevant) of at most k.
 
-    PARTIAL_SUMS of them side by side, always in one order, so that no addition waits for the one before.
+    PARTIAL_SUMS of pairs side by side, always in one order, so that no addition waits for the one before. A pair is
+    added as one fraction, since divisions take most of the time: products of two ranks have fewer than 64 bits, and
+    each is rounded once.
     """
     high = np.uint64(32)
     shift = np.uint64(0) if relevant_ranks else high
-    whole = found.size - found.size % PARTIAL_SUMS
+    whole = found.size - found.size % (2 * PARTIAL_SUMS)
     sums[:] = 0.0
-    for start in range(0, whole, PARTIAL_SUMS):
-        part = found[start : start + PARTIAL_SUMS]
+    for start in range(0, whole, 2 * PARTIAL_SUMS):
+        a, b = found[start : start + PARTIAL_SUMS], found[start + PARTIAL_SUMS : start + 2 * PARTIAL_SUMS]
         for j in range(PARTIAL_SUMS):
-            precision = np.float64(part[j] & LOW_HALF) / np.float64(part[j] >> high)
-            sums[j] += precision if ((part[j] >> shift) & LOW_HALF) <= k else 0.0
+            a_hits = np.float64(a[j] & LOW_HALF) if ((a[j] >> shift) & LOW_HALF) <= k else 0.0
+            b_hits = np.float64(b[j] & LOW_HALF) if ((b[j] >> shift) & LOW_HALF) <= k else 0.0
+            a_rank, b_rank = np.float64(a[j] >> high), np.float64(b[j] >> high)
+            sums[j] += (a_hits * b_rank + b_hits * a_rank) / (a_rank * b_rank)
     total = 0.0
     for j in range(PARTIAL_SUMS):
         total += sums[j]
@@ -146,31 +150,11 @@ def _sum_precisions(found, k, relevant_ranks, sums):  # type: ignore[no-untyped-
 
 
 @compiled
-def _find_relevant(a_keys, b_keys, a_counter, b_counter, a_found, b_found):  # type: ignore[no-untyped-def]
-    """Move the counters of two queries over a tile; found[:count] gets what they reach at the relevant items.
-
-    Two queries in turn, so that a counter is seldom read while its last store is still under way.
-    """
-    one = np.uint64(1)
-    step = one << np.uint64(32)
-    a_count, b_count = np.uint64(0), np.uint64(0)
-    for j in range(a_keys.size):
-        a_key, b_key = np.uint64(a_keys[j]), np.uint64(b_keys[j])
-        a_relevant, b_relevant = a_key & one, b_key & one
-        reached = a_counter[a_key >> one] + (step | a_relevant)
-        a_counter[a_key >> one] = reached
-        a_found[a_count] = reached
-        reached = b_counter[b_key >> one] + (step | b_relevant)
-        b_counter[b_key >> one] = reached
-        b_found[b_count] = reached
-        a_count += a_relevant
-        b_count += b_relevant
-    return np.int64(a_count), np.int64(b_count)
-
-
-@compiled
 def _find_levels(keys, counter, shift, found, level):  # type: ignore[no-untyped-def]
-    """`_find_relevant` of one query whose keys have more than one bit of level; level[:count] gets the levels."""
+    """Move the counters of a query over a tile; returns the number of relevant items.
+
+    found[:count] gets what the counters reach at the relevant items, and level[:count] their levels.
+    """
     key_shift, level_mask = np.uint64(shift), np.uint64((1 << shift) - 1)
     step = np.uint64(1) << np.uint64(32)
     count = np.uint64(0)
@@ -193,6 +177,50 @@ def _count_within(found, k):  # type: ignore[no-untyped-def]
     for j in range(found.size):
         within += (found[j] >> np.uint64(32)) <= k
     return within
+
+
+@compiled
+def add_up(  # type: ignore[no-untyped-def]
+    reached,
+    level,
+    i,
+    cuts,
+    keep_relevant,
+    precision_sums,
+    cut_hits,
+    relevant,
+    hits_at_r,
+    slots,
+    hits,
+    gain_slots,
+    gains,
+    discounts,
+    discounted,
+    sums,
+):
+    """Add what the ranks of some relevant items of query i give; see `sweep`.
+
+    Args:
+        reached, level: rank * 2^32 + rank among the relevant of each of them, and its level.
+        sums: (PARTIAL_SUMS,) float64, scratch.
+    """
+    high = np.uint64(32)
+    for c in range(cuts.size):
+        precision_sums[i, c] += _sum_precisions(reached, cuts[c], keep_relevant[c], sums)
+        if cuts[c] < LOW_HALF:
+            cut_hits[i, c] += _count_within(reached, cuts[c])
+    if relevant.size:
+        hits_at_r[i] += _count_within(reached, relevant[i])
+    if slots.size > 1:
+        for j in range(reached.size):
+            rank = reached[j] >> high
+            if rank < slots.size:
+                hits[i, slots[rank]] += 1
+    if gain_slots.size > 1:
+        for j in range(reached.size):
+            rank = reached[j] >> high
+            if rank < gain_slots.size:
+                discounted[i, gain_slots[rank]] += gains[level[j]] * discounts[rank]
 
 
 @compiled
@@ -224,7 +252,7 @@ def sweep(  # type: ignore[no-untyped-def]
 
     Args:
         shift: keys hold the level in their lowest `shift` bits; one bit means "shares a label".
-        keys: (2, TILE) uint16 or uint32, scratch.
+        keys: (TILE,) uint16 or uint32, scratch.
         counters: (Q, bits + 1) uint64, rank * 2^32 + rank among the relevant, reached so far; kept between blocks.
         cuts, keep_relevant: (C,) uint64 (2^32 - 1: no cut) and bool: the cut keeps relevant items, not positions.
         precision_sums, cut_hits: (Q, C) float64 and int64, added to: precisions at the relevant items within the
@@ -234,41 +262,32 @@ def sweep(  # type: ignore[no-untyped-def]
         slots, hits: (longest rank + 1,) unsigned and (Q, K) int64: hits[q, slots[rank]] counts relevant items.
         gain_slots, gains, discounts, discounted: the same for sums of gains[level] * discounts[rank], float64.
     """
-    high = np.uint64(32)
-    found, level = np.empty((2, TILE), dtype=np.uint64), np.ones((2, TILE), dtype=np.uint16)
+    found, level = np.empty(TILE, dtype=np.uint64), np.empty(TILE, dtype=np.uint16)
     sums = np.empty(PARTIAL_SUMS, dtype=np.float64)
-    spare = np.zeros(counters.shape[1], dtype=np.uint64)
     for start in range(0, words.shape[1], TILE):
         stop = min(start + TILE, words.shape[1])
-        a_keys, b_keys = keys[0, : stop - start], keys[1, : stop - start]
-        for a in range(0, queries.shape[0], 2):
-            b = min(a + 1, queries.shape[0] - 1)  # a query left over is its own partner, with a counter of no use
-            _fill_keys(words, queries[a], labels, query_labels[a], 1 << shift, start, stop, a_keys)
-            _fill_keys(words, queries[b], labels, query_labels[b], 1 << shift, start, stop, b_keys)
-            b_counter = counters[b] if b > a else spare
-            if shift == 1:
-                a_count, b_count = _find_relevant(a_keys, b_keys, counters[a], b_counter, found[0], found[1])
-            else:
-                a_count = _find_levels(a_keys, counters[a], shift, found[0], level[0])
-                b_count = _find_levels(b_keys, b_counter, shift, found[1], level[1])
-            for i in range(a, b + 1):
-                reached = found[i - a, : a_count if i == a else b_count]
-                for c in range(cuts.size):
-                    precision_sums[i, c] += _sum_precisions(reached, cuts[c], keep_relevant[c], sums)
-                    if cuts[c] < LOW_HALF:
-                        cut_hits[i, c] += _count_within(reached, cuts[c])
-                if relevant.size:
-                    hits_at_r[i] += _count_within(reached, relevant[i])
-                if slots.size > 1:
-                    for j in range(reached.size):
-                        rank = reached[j] >> high
-                        if rank < slots.size:
-                            hits[i, slots[rank]] += 1
-                if gain_slots.size > 1:
-                    for j in range(reached.size):
-                        rank = reached[j] >> high
-                        if rank < gain_slots.size:
-                            discounted[i, gain_slots[rank]] += gains[level[i - a, j]] * discounts[rank]
+        tile_keys = keys[: stop - start]
+        for i in range(queries.shape[0]):
+            _fill_keys(words, queries[i], labels, query_labels[i], 1 << shift, start, stop, tile_keys)
+            count = _find_levels(tile_keys, counters[i], shift, found, level)
+            add_up(
+                found[:count],
+                level[:count],
+                i,
+                cuts,
+                keep_relevant,
+                precision_sums,
+                cut_hits,
+                relevant,
+                hits_at_r,
+                slots,
+                hits,
+                gain_slots,
+                gains,
+                discounts,
+                discounted,
+                sums,
+            )
 
 
 @compiled

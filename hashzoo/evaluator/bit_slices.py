@@ -22,6 +22,7 @@ TILE = 128  # words a plane for which a query's counts stay in registers
 MOST_BITS = 256
 MOST_LEVELS = 16
 DIGITS = 9  # of a distance up to 256
+STRIDE = TILE * DIGITS  # words of a query's digits of a tile
 LEVEL_DIGITS = 4
 TRIPLE = 3  # bits of a code whose eight possible sums are computed once for all queries
 ADDED = 8  # triples added at a time
@@ -150,7 +151,7 @@ def _sum_distances(table, entries, digits, at, stride, more):  # type: ignore[no
 
 
 @compiled
-def _sum_labels(label_planes, at, step, chunks, wanted, levels, masks, to):  # type: ignore[no-untyped-def]
+def sum_labels(label_planes, at, step, chunks, wanted, levels, masks, to):  # type: ignore[no-untyped-def]
     """Write the planes of a tile's numbers of shared labels; with two levels one plane, "any"."""
     for _ in range(chunks):
         d0 = d1 = d2 = d3 = splat(np.uint64(0))
@@ -273,7 +274,7 @@ def _bit(words, place):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _find_entries(queries, bits, triples):  # type: ignore[no-untyped-def]
+def find_entries(queries, bits, triples):  # type: ignore[no-untyped-def]
     """(Q, groups, ADDED) int64: where in the table of `_sum_triples` the sums for each query begin.
 
     A group is filled up with the entry after the last, which stays 0.
@@ -290,6 +291,37 @@ def _find_entries(queries, bits, triples):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def find_wanted(query_labels, classes):  # type: ignore[no-untyped-def]
+    """(Q, classes) int64, of which the first sizes[q] say where the planes of a query's labels begin; and the sizes."""
+    queries = query_labels.shape[0]
+    wanted, sizes = np.empty((queries, classes), dtype=np.int64), np.zeros(queries, dtype=np.int64)
+    for q in range(queries):
+        for c in range(classes):
+            if _bit(query_labels[q], c):
+                wanted[q, sizes[q]] = c * WORDS
+                sizes[q] += 1
+    return wanted, sizes
+
+
+@compiled
+def sum_tile(planes, start, chunks, triples, entries, table, digits):  # type: ignore[no-untyped-def]
+    """Write the digits of the distances from the rows of a tile, whose first chunk is `start`, to each query.
+
+    Args:
+        planes: flat planes of the codes.
+        entries: of `find_entries`.
+        table: ((8 * TABLE_TRIPLES + 1) * 2 * WORDS,) uint64, scratch whose last entry stays 0.
+        digits: (Q * STRIDE,) uint64, written: chunk by chunk for each query.
+    """
+    for chunk in range(chunks):
+        for first in range(0, triples, TABLE_TRIPLES):
+            last = min(first + TABLE_TRIPLES, triples)
+            _sum_triples(planes, ((start + chunk) * triples + first) * TRIPLE * WORDS, last - first, table)
+            groups = entries[:, first // ADDED : -(-last // ADDED)]
+            _sum_distances(table, groups, digits, chunk * DIGITS * WORDS, STRIDE, first > 0)
+
+
+@compiled
 def count_bit_slices(planes, label_planes, rows, bits, queries, query_labels, levels, histogram):  # type: ignore[no-untyped-def]
     """Add a database block to each query's histogram over (distance, level).
 
@@ -301,34 +333,23 @@ def count_bit_slices(planes, label_planes, rows, bits, queries, query_labels, le
         histogram: (Q, (bits + 1) * levels) int64, added to.
     """
     triples = planes.shape[1] // TRIPLE
-    entries = _find_entries(queries, bits, triples)
+    entries = find_entries(queries, bits, triples)
     table = np.zeros((8 * TABLE_TRIPLES + 1) * 2 * WORDS, dtype=np.uint64)
     classes = label_planes.shape[1]
-    wanted, sizes = np.empty((queries.shape[0], classes), dtype=np.int64), np.zeros(queries.shape[0], dtype=np.int64)
-    for q in range(queries.shape[0]):
-        for c in range(classes):
-            if _bit(query_labels[q], c):
-                wanted[q, sizes[q]] = c * WORDS
-                sizes[q] += 1
-    stride = TILE * DIGITS
-    digits = np.empty(queries.shape[0] * stride, dtype=np.uint64)
+    wanted, sizes = find_wanted(query_labels, classes)
+    digits = np.empty(queries.shape[0] * STRIDE, dtype=np.uint64)
     masks = np.zeros((1 + 2 * LEVEL_DIGITS + DIGITS) * TILE, dtype=np.uint64)
     masks[:TILE] = np.uint64(0xFFFFFFFFFFFFFFFF)
     counts = np.zeros((queries.shape[0], levels, 8 * (bits // 8 + 1)), dtype=np.uint64)
     flat, flat_labels = planes.reshape(-1), label_planes.reshape(-1)
+    step = classes * WORDS
     for start in range(0, planes.shape[0], TILE // WORDS):
         chunks = min(TILE // WORDS, planes.shape[0] - start)
-        for chunk in range(chunks):
-            for first in range(0, triples, TABLE_TRIPLES):
-                last = min(first + TABLE_TRIPLES, triples)
-                _sum_triples(flat, ((start + chunk) * triples + first) * TRIPLE * WORDS, last - first, table)
-                groups = entries[:, first // ADDED : -(-last // ADDED)]
-                _sum_distances(table, groups, digits, chunk * DIGITS * WORDS, stride, first > 0)
+        sum_tile(flat, start, chunks, triples, entries, table, digits)
         for q in range(queries.shape[0]):
-            step = classes * WORDS
             labels = wanted[q, : sizes[q]]
-            _sum_labels(flat_labels, start * step, step, chunks, labels, levels, masks, TILE)
-            _count_supersets(digits, q * stride, chunks, bits, masks, min(levels - 1, sizes[q]), counts[q])
+            sum_labels(flat_labels, start * step, step, chunks, labels, levels, masks, TILE)
+            _count_supersets(digits, q * STRIDE, chunks, bits, masks, min(levels - 1, sizes[q]), counts[q])
     padding = planes.shape[0] * planes.shape[2] * 64 - rows
     for q in range(queries.shape[0]):
         _invert(counts[q], bits, histogram[q])

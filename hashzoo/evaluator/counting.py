@@ -73,26 +73,37 @@ def counts_slices(query: Collection, bits: int, levels: int) -> bool:
     return float(np.minimum(1 + labels, levels).mean()) * (bits + 1) <= SLICED_ENTRIES
 
 
-def count_slices(query: Collection, database: Collection, bits: int, levels: int, histogram: np.ndarray) -> None:
-    """`histograms` of up to MOST_BITS bits and MOST_LEVELS levels, added to a (Q, entries) histogram."""
-    from hashzoo.evaluator.bit_slices import CHUNK_ROWS, TRIPLE, count_bit_slices, fill_planes
+def planes(data: np.ndarray, count: int) -> np.ndarray:
+    """(ceil(n / 512), count, 8) uint64: bits of (n, bytes) uint8 rows as `bit_slices.fill_planes` arranges them."""
+    from hashzoo.evaluator.bit_slices import CHUNK_ROWS, fill_planes
     from hashzoo.evaluator.lanes import WORDS
 
-    def planes(data: np.ndarray, count: int) -> np.ndarray:
-        sliced = np.empty((-(-len(data) // CHUNK_ROWS), count, WORDS), dtype=np.uint64)
+    sliced = np.empty((-(-len(data) // CHUNK_ROWS), count, WORDS), dtype=np.uint64)
 
-        def fill(chunks: slice) -> None:
-            fill_planes(data[chunks.start * CHUNK_ROWS : chunks.stop * CHUNK_ROWS], sliced[chunks])
+    def fill(chunks: slice) -> None:
+        fill_planes(data[chunks.start * CHUNK_ROWS : chunks.stop * CHUNK_ROWS], sliced[chunks])
 
-        in_parallel(fill, len(sliced), CHUNKS_AT_ONCE)
-        return sliced
+    in_parallel(fill, len(sliced), CHUNKS_AT_ONCE)
+    return sliced
 
-    sides = query.words()
+
+def sliced_blocks(database: Collection, bits: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """The database as planes of codes and labels, a block at a time, with the number of its rows."""
+    from hashzoo.evaluator.bit_slices import TRIPLE
+
     for block in database.blocks():
         words = planes(block.codes, -(-bits // TRIPLE) * TRIPLE)
-        labels = planes(block.labels.data, block.labels.classes)
+        yield words, planes(block.labels.data, block.labels.classes), len(block)
 
-        def count(group: slice, words: np.ndarray = words, labels: np.ndarray = labels, rows: int = len(block)) -> None:
+
+def count_slices(query: Collection, database: Collection, bits: int, levels: int, histogram: np.ndarray) -> None:
+    """`histograms` of up to MOST_BITS bits and MOST_LEVELS levels, added to a (Q, entries) histogram."""
+    from hashzoo.evaluator.bit_slices import count_bit_slices
+
+    sides = query.words()
+    for words, labels, rows in sliced_blocks(database, bits):
+
+        def count(group: slice, words: np.ndarray = words, labels: np.ndarray = labels, rows: int = rows) -> None:
             codes, sets = (side[group] for side in sides)
             count_bit_slices(words, labels, rows, bits, codes, sets, levels, histogram[group])
 

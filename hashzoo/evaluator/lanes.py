@@ -21,6 +21,8 @@ from numba.np.arrayobj import make_array
 WORDS = 8
 WORD = ir.IntType(64)
 VECTOR = ir.VectorType(WORD, WORDS)
+ZERO = ir.Constant(VECTOR, [0] * WORDS)
+BYTES = ir.VectorType(ir.IntType(8), 64)
 UNDEFINED = ir.Constant(VECTOR, ir.Undefined)
 
 
@@ -62,6 +64,7 @@ for _function, _instruction in (
     (operator.xor, "xor"),
     (operator.add, "add"),
     (operator.iadd, "add"),
+    (operator.lshift, "shl"),
 ):
     _define(_function, _instruction)
 
@@ -160,6 +163,42 @@ def _sums(_typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, 
     return lanes(*[lanes] * WORDS), generate
 
 
+def _running_sums(_typing: Any, _words: Any) -> Any:
+    """Word i is the sum of words 0 to i."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        (words,) = arguments
+        for width in (1, 2, 4):
+            moved = [i if i < width else WORDS + i - width for i in range(WORDS)]
+            words = builder.add(words, _shuffle(builder, ZERO, words, moved))
+        return words
+
+    return lanes(lanes), generate
+
+
+def _spread(_typing: Any, numbers: Any, _to: Any, digits: Any, _at: Any, _step: Any, count: Any) -> Any:
+    """Binary digits of 64 numbers, word by word, to a byte each; nothing is checked.
+
+    Bit b of digits[at + k * step] is digit k of numbers[to + b]; the count of digits is a literal, at most 8.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, to, planes, at, step, _ = arguments
+        ones, nothing = ir.VectorType(ir.IntType(1), 64), ir.Constant(BYTES, [0] * 64)
+        first, found = make_array(signature.args[2])(context, builder, planes).data, nothing
+        for k in range(signature.args[5].literal_value):
+            word = builder.load(builder.gep(first, [builder.add(at, builder.mul(step, ir.Constant(step.type, k)))]))
+            digit = builder.select(builder.bitcast(word, ones), ir.Constant(BYTES, [1 << k] * 64), nothing)
+            found = builder.or_(found, digit)
+        place = builder.gep(make_array(signature.args[0])(context, builder, array).data, [to])
+        builder.store(found, builder.bitcast(place, BYTES.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    return types.void(numbers, types.intp, digits, types.intp, types.intp, count), generate
+
+
 def _evens(_typing: Any, _a: Any, _b: Any) -> Any:
     """Every other word of sixteen, from the first on."""
 
@@ -192,5 +231,7 @@ least: Any = intrinsic(_least)
 below: Any = intrinsic(_below)
 any_bit: Any = intrinsic(_any_bit)
 sums: Any = intrinsic(_sums)
+running_sums: Any = intrinsic(_running_sums)
+spread: Any = intrinsic(prefer_literal=True)(_spread)
 evens: Any = intrinsic(_evens)
 odds: Any = intrinsic(_odds)

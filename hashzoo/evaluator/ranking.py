@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hashzoo.evaluator.counting import Collection, blocks, key_type
+from hashzoo.evaluator.counting import Collection, blocks, key_type, sliced_blocks
 from hashzoo.evaluator.protocols import Protocol
 from hashzoo.evaluator.threads import in_parallel
 
@@ -172,13 +174,11 @@ def rank_by_groups(counts: Counts, ties: str, wanted: Wanted) -> Ranked:
 
 def rank_by_rows(query: Collection, database: Collection, counts: Counts, wanted: Wanted) -> Ranked:
     """Everything wanted, with the items at one distance in the order of their rows."""
-    from hashzoo.kernels import TILE, sweep
+    from hashzoo.evaluator import bit_slices, sliced_ranks
 
     queries, distances, levels = counts.histogram.shape
     nearer, nearer_relevant = np.cumsum(counts.n, axis=1) - counts.n, np.cumsum(counts.r, axis=1) - counts.r
-    counters = (nearer.astype(np.uint64) << np.uint64(32)) | nearer_relevant.astype(np.uint64)
     relevant = counts.r.sum(axis=1)
-    shift = max(1, (levels - 1).bit_length())
     no_cut = 2**32 - 1
     cuts = np.array([no_cut if cut.k is None else min(cut.k, no_cut) for cut in wanted.cuts], dtype=np.uint64)
     keep_relevant = np.array([cut.first_k_relevant for cut in wanted.cuts])
@@ -189,34 +189,14 @@ def rank_by_rows(query: Collection, database: Collection, counts: Counts, wanted
     slots, hits = _slots(ranks), np.zeros((queries, ranks.size), dtype=np.int64)
     gain_slots, gain = _slots(wanted.ndcg_ranks), np.zeros((queries, wanted.ndcg_ranks.size))
     discounts = np.diff(wanted.discounts, prepend=0.0)
-    query_words, query_labels = query.words()
-    key = key_type(distances << shift)
-    for words, labels in blocks(database):
 
-        def walk(group: slice, words: np.ndarray = words, labels: np.ndarray = labels) -> None:
-            sweep(
-                words,
-                query_words[group],
-                labels,
-                query_labels[group],
-                shift,
-                np.empty((2, TILE), dtype=key),
-                counters[group],
-                cuts,
-                keep_relevant,
-                sums[group],
-                cut_hits[group],
-                r[group],
-                hits_at_r[group],
-                slots,
-                hits[group],
-                gain_slots,
-                counts.gains,
-                discounts,
-                gain[group],
-            )
+    def wishes(group: slice) -> tuple[Any, ...]:
+        """What the kernels add up for some queries, and where."""
+        found = cuts, keep_relevant, sums[group], cut_hits[group], r[group], hits_at_r[group], slots, hits[group]
+        return *found, gain_slots, counts.gains, discounts, gain[group]
 
-        in_parallel(walk, queries)
+    rank = _sweep_slices if distances - 1 <= sliced_ranks.MOST_BITS and levels <= bit_slices.MOST_LEVELS else _sweep
+    rank(query, database, distances - 1, levels, nearer.astype(np.uint64), nearer_relevant.astype(np.uint64), wishes)
     values = [_divide(cut, sums[:, c], cut_hits[:, c], relevant) for c, cut in enumerate(wanted.cuts)]
     return Ranked(
         np.array([value for value, _ in values]),
@@ -226,6 +206,61 @@ def rank_by_rows(query: Collection, database: Collection, counts: Counts, wanted
         np.cumsum(gain, axis=1),
         ideal_gain(counts, wanted),
     )
+
+
+Wishes = Callable[[slice], tuple[Any, ...]]
+
+
+def _sweep_slices(
+    query: Collection,
+    database: Collection,
+    bits: int,
+    levels: int,
+    nearer: np.ndarray,
+    nearer_relevant: np.ndarray,
+    wishes: Wishes,
+) -> None:
+    """Add up what the ranks give, with 512 rows of a bit-sliced database at a time.
+
+    Args:
+        nearer, nearer_relevant: (Q, distances) uint64, items nearer than each distance.
+    """
+    from hashzoo.evaluator.sliced_ranks import LOW, sweep_slices
+
+    room = ((0, 0), (0, -nearer.shape[1] % LOW))
+    places, relevant_places = np.pad(nearer << np.uint64(32), room), np.pad(nearer_relevant, room)
+    codes, sets = query.words()
+    for words, labels, _ in sliced_blocks(database, bits):
+
+        def walk(group: slice, words: np.ndarray = words, labels: np.ndarray = labels) -> None:
+            sides = codes[group], sets[group], levels, places[group], relevant_places[group]
+            sweep_slices(words, labels, bits, *sides, *wishes(group))
+
+        in_parallel(walk, len(query))
+
+
+def _sweep(
+    query: Collection,
+    database: Collection,
+    bits: int,
+    levels: int,
+    nearer: np.ndarray,
+    nearer_relevant: np.ndarray,
+    wishes: Wishes,
+) -> None:
+    """`_sweep_slices`, for codes and labels of any number, one row after the other."""
+    from hashzoo.kernels import TILE, sweep
+
+    shift = max(1, (levels - 1).bit_length())
+    counters, key = (nearer << np.uint64(32)) | nearer_relevant, key_type((bits + 1) << shift)
+    codes, sets = query.words()
+    for words, labels in blocks(database):
+
+        def walk(group: slice, words: np.ndarray = words, labels: np.ndarray = labels) -> None:
+            keys = np.empty(TILE, dtype=key)
+            sweep(words, codes[group], labels, sets[group], shift, keys, counters[group], *wishes(group))
+
+        in_parallel(walk, len(query))
 
 
 def _slots(ranks: np.ndarray) -> np.ndarray:

@@ -22,7 +22,6 @@ def in_parallel(task: Callable[[slice], None], count: int, at_once: int = QUERIE
     threads = allowed_threads()
     rounds = -(-count // (threads * at_once))
     size = -(-count // max(threads * rounds, 1))  # equal shares, so that no thread waits for another's last slice
-    size += size % 2  # `kernels.sweep` takes queries two at a time
     slices = [slice(start, start + size) for start in range(0, count, size or 1)]
     if threads == 1 or len(slices) < 2:
         for part in slices:
