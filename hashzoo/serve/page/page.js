@@ -156,7 +156,7 @@ async function putPicture(picture, address) {
 
 // What people read of an item: its text, or the first of its metadata.
 function caption(metadata) {
-  const value = metadata.text ?? metadata.caption ?? metadata.title ?? metadata.key ?? metadata.path ?? Object.values(metadata).find((one) => one !== null);
+  const value = metadata.text ?? metadata.caption ?? metadata.title ?? metadata.key ?? Object.values(metadata).find((one) => one !== null);
   return value == null ? "" : Array.isArray(value) ? value.join(", ") : String(value);
 }
 
