@@ -71,7 +71,7 @@ class Items:
 
 
 def pictures_in(folder: Path) -> Items:
-    """All picture files in a folder and below; hidden ones are left out. Their path in it is the column `path`."""
+    """All picture files in a folder and below; hidden ones are left out. Their path in it is the column `key`."""
     if not folder.is_dir():
         raise HashzooError(f"{folder} is no folder; give --images the folder that holds the pictures")
     root = folder.resolve()
@@ -92,11 +92,11 @@ def pictures_in(folder: Path) -> Items:
     return Items(
         name=folder.name or str(folder),
         roles=np.full(len(paths), "image"),
-        columns={"path": paths},
-        key="path",
+        columns={"key": paths},
+        key="key",
         ids=None,
         item=lambda role, row: open_picture(root / paths[row]),
-        source={"kind": "pictures", "root": str(root), "column": "path"},
+        source={"kind": "pictures", "root": str(root), "column": "key"},
     )
 
 

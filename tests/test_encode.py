@@ -99,21 +99,21 @@ def test_pictures_of_a_folder_are_found_again_by_their_path(run, tmp_path, capsy
     assert (filled.there, filled.added, list(filled.left_out)) == (0, 5, ["broken.jpg"])
     assert capsys.readouterr().err.count("broken.jpg is left out: ") == 1
     table = filled.collection.metadata(filled.collection.ids())
-    assert sorted(table["path"]) == ["0.png", "2.png", "4.png", "below/1.png", "below/3.png"]
+    assert sorted(table["key"]) == ["0.png", "2.png", "4.png", "below/1.png", "below/3.png"]
     shown = items.Shown(filled.collection.about["source"])
-    for number, path in zip(table["id"], table["path"], strict=True):
+    for number, path in zip(table["id"], table["key"], strict=True):
         answer = filled.collection.query(image=folder / path, k=1)
         assert (answer.ids.item(), answer.distances.item()) == (number, 0)
-        assert shown.picture(number, {"path": path}).tobytes() == Image.open(folder / path).tobytes()
+        assert shown.picture(number, {"key": path}).tobytes() == Image.open(folder / path).tobytes()
     with pytest.raises(HashzooError, match="outside of its folder"):
-        shown.picture(0, {"path": "../pictures/0.png"})
+        shown.picture(0, {"key": "../pictures/0.png"})
 
     # The same command adds what is new, and nothing twice.
     data().image(7).save(folder / "1-new.png")
     (folder / "broken.jpg").unlink()
     again = filling.fill(tmp_path / "codes", model, items.pictures_in(folder))
     assert (again.there, again.added, again.left_out) == (5, 1, {})
-    assert sorted(again.collection.metadata(again.collection.ids())["path"]) == sorted([*table["path"], "1-new.png"])
+    assert sorted(again.collection.metadata(again.collection.ids())["key"]) == sorted([*table["key"], "1-new.png"])
 
 
 def test_what_was_encoded_before_a_failure_is_kept_and_not_encoded_again(run, tmp_path, monkeypatch):

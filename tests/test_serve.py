@@ -69,7 +69,9 @@ def test_the_service_says_what_it_serves(client, served):
         **{"name": "rows", "codes": len(Collection(served["rows"])), "bits": 24, "method": "toy", "dataset": "scenes"},
         **{"encoders": {"image": "tiny", "text": "bow"}, "takes": ["image", "text"], "pictures": True},
         **{"columns": {"text": "VARCHAR", "labels": "VARCHAR[]"}, "outputs": False},
+        "items": listed[1]["items"],
     }
+    assert listed[2]["items"] is None
     assert client.get("/healthz").json() == {"status": "ok", "stale": []}
 
 

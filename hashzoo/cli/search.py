@@ -114,7 +114,7 @@ def _draw(path: Path, source: dict[str, Any], kind: str, queries: list[Any], fou
         drawn = []
         for hit in hits:
             metadata = hit["metadata"]
-            words = _words(metadata.get("text") or metadata.get("path") or metadata.get("key"))
+            words = _words(metadata.get("text") or metadata.get("key"))
             try:
                 picture = shown.picture(hit["id"], metadata)
             except HashzooError as error:

@@ -59,6 +59,7 @@ class About(BaseModel):
     takes: list[str] = Field(description="What can be looked for: image, text.")
     pictures: bool = Field(description="Whether items have pictures that can be shown.")
     columns: dict[str, str] = Field(description="SQL types of the metadata.")
+    items: str | None = Field(description="Equal where the same ids stand for the same items; null where nobody knows.")
     outputs: bool = Field(description="Whether real values are kept, by which `rerank` puts hits in order.")
 
 
@@ -163,7 +164,7 @@ def create_app(
             Field(ge=1, le=50 * limits.k, description="So many nearest, from k, are put in order by real values."),
         ] = None
 
-    Name = Annotated[str, Path(max_length=255)]
+    Name = Annotated[str, Path(max_length=255, json_schema_extra={"enum": list(by_name)})]
     Id = Annotated[int, Path(ge=0, le=MAX_ID)]
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": Problem, "description": what}

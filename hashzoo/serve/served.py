@@ -26,6 +26,7 @@ from hashzoo.search.snapshot import Snapshot
 from hashzoo.serve.encoders import Encoding, Encodings
 from hashzoo.serve.limits import Refused
 from hashzoo.serve.rows import Rows
+from hashzoo.storage import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +69,7 @@ class Served:
 
     def describe(self) -> dict[str, Any]:
         """What the interface says of it."""
-        about = self.model.about
+        about, source = self.model.about, self._shown.source
         return {
             "name": self.name,
             "codes": len(self.collection),
@@ -79,6 +80,7 @@ class Served:
             "takes": sorted(self._encodings),
             "pictures": self._shown.any,
             "columns": self.collection.columns,
+            "items": digest(source) if source.get("kind") in ("dataset", "texts") else None,
             "outputs": self.collection.outputs,
         }
 

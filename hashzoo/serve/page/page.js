@@ -87,13 +87,15 @@ async function search(query) {
 
 async function searchIn(one, query) {
   const address = `api/collections/${encodeURIComponent(one.name)}/search`;
-  if (query.file) {
+  // What is like an item is found by its id where the same items are; elsewhere by its picture, or else by its words.
+  const known = query.from && (query.from.name === one.name || (one.items && query.from.items === one.items));
+  const picture = query.file ?? (query.picture && !known ? await (await call(query.picture)).blob() : null);
+  if (picture) {
     const response = await call(`${address}/image?${new URLSearchParams(options())}`, {
-      method: "POST", body: query.file, headers: { "Content-Type": query.file.type || "application/octet-stream" } });
+      method: "POST", body: picture, headers: { "Content-Type": picture.type || "application/octet-stream" } });
     return response.json();
   }
-  // "More like this" is by the id in the collection of the hit, by its code in others of the same model's length.
-  const what = query.text !== undefined ? { text: query.text } : one.name === query.from ? { id: query.id } : { code: query.code };
+  const what = known ? { id: query.id } : { text: query.text ?? query.words };
   const response = await call(address, {
     method: "POST", body: JSON.stringify({ ...what, ...options() }), headers: { "Content-Type": "application/json" } });
   return response.json();
@@ -118,7 +120,7 @@ function shown(one, answer, hit) {
   const words = caption(hit.metadata);
   const frame = make("button", { type: "button", className: "frame", title: "More like this" });
   frame.setAttribute("aria-label", `More like ${words || `item ${hit.id}`}`);
-  frame.addEventListener("click", () => search({ id: hit.id, code: hit.code, from: one.name, picture: hit.picture, words: words || `item ${hit.id}` }));
+  frame.addEventListener("click", () => search({ id: hit.id, from: one, picture: hit.picture, words: words || `item ${hit.id}` }));
   const worded = () => {
     frame.classList.add("words");
     frame.replaceChildren(words || `item ${hit.id}`);
@@ -154,7 +156,7 @@ async function putPicture(picture, address) {
 
 // What people read of an item: its text, or the first of its metadata.
 function caption(metadata) {
-  const value = metadata.text ?? metadata.caption ?? metadata.title ?? metadata.key ?? metadata.path ?? Object.values(metadata).find((one) => one !== null);
+  const value = metadata.text ?? metadata.caption ?? metadata.title ?? metadata.key ?? Object.values(metadata).find((one) => one !== null);
   return value == null ? "" : Array.isArray(value) ? value.join(", ") : String(value);
 }
 
