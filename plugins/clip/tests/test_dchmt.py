@@ -74,17 +74,13 @@ def test_it_learns(gain):
 
 def slow_attention(head, whole, seen, padding):
     """Eight heads over the tokens of one row: softmax of scaled products, weighted values, one layer."""
-    width = len(whole)
-    weight, bias = head.attention.in_proj_weight, head.attention.in_proj_bias
-    query = weight[:width] @ whole + bias[:width]
-    keys = seen @ weight[width : 2 * width].T + bias[width : 2 * width]
-    values = seen @ weight[2 * width :].T + bias[2 * width :]
+    query, (keys, values) = head.query(whole), head.keys_values(seen).chunk(2, dim=1)
     met = []
-    for part in torch.arange(width).chunk(head.attention.num_heads):
+    for part in torch.arange(len(whole)).chunk(8):
         scores = keys[:, part] @ query[part] / math.sqrt(len(part))
         weights = torch.softmax(scores.masked_fill(padding, -math.inf), dim=0)
         met.append(weights @ values[:, part])
-    return head.attention.out_proj(torch.cat(met))
+    return head.mixed(torch.cat(met))
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
@@ -106,8 +102,8 @@ def test_the_later_head_attends_to_the_vector_and_the_tokens_that_are_no_padding
 
 def test_the_later_head_without_tokens_attends_to_the_vector_alone():
     head, pooled = AttentiveHead({"pooled": 9}, bits=4, width=16).eval(), torch.randn(2, 9)
-    value = head.whole(pooled) @ head.attention.in_proj_weight[32:].T + head.attention.in_proj_bias[32:]
-    logits = head.select(head.norm(head.attention.out_proj(value))).relu().unflatten(1, (4, 2))
+    value = head.keys_values(head.whole(pooled))[:, 16:]
+    logits = head.select(head.norm(head.mixed(value))).relu().unflatten(1, (4, 2))
     torch.testing.assert_close(head({"pooled": pooled}), torch.tanh((logits[..., 1] - logits[..., 0]) / 2))
 
 

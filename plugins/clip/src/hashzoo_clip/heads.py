@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from hashzoo.model import Dropout, sequence
 
@@ -72,19 +73,22 @@ class AttentiveHead(nn.Module):
             raise ValueError(f"width is a multiple of heads, and {width} is none of {heads}")
         self.whole = nn.Linear(widths["pooled"], width)
         self.token = nn.Linear(widths["tokens"][1], width) if "tokens" in widths else None
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.heads = heads
+        self.query, self.keys_values, self.mixed = (nn.Linear(width, n * width) for n in (1, 2, 1))
         self.norm = nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width)
         self.select = nn.Linear(width, 2 * bits)
 
     def forward(self, x: Mapping[str, Tensor]) -> Tensor:
         seen = whole = self.whole(x["pooled"])[:, None]
-        padding = None
+        heard = None
         if self.token is not None:
             tokens, padding = sequence(x)
             seen = torch.cat([whole, self.token(tokens)], dim=1)
-            padding = torch.cat([padding.new_zeros(len(padding), 1), padding], dim=1)
-        met, _ = self.attention(whole, seen, seen, key_padding_mask=padding, need_weights=False)
-        return chosen(self.select(self.norm(met[:, 0])).relu())
+            heard = torch.cat([padding.new_ones(len(padding), 1), ~padding], dim=1)[:, None, None]
+        queries = self.query(whole).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, 1, width / heads)
+        keys, values = self.keys_values(seen).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        met = self.mixed(scaled_dot_product_attention(queries, keys, values, heard).flatten(1))
+        return chosen(self.select(self.norm(met)).relu())
 
 
 def chosen(logits: Tensor) -> Tensor:

@@ -43,6 +43,8 @@ class MithTrainer(Trainer):
         weight_decay: AdamW's.
         local, inter, quantisation, contrast, alpha, distillation, back, mix: see above.
         temperature: of both InfoNCE.
+        balanced_pairs: similar and dissimilar pairs weigh alike in each NLL. Not in the authors' code, whose plain mean
+            hardly learns where few pairs are similar.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class MithTrainer(Trainer):
         back: float = 0.1,
         mix: float = 0.99,
         temperature: float = 0.07,
+        balanced_pairs: bool = True,
     ):
         if temperature <= 0:
             raise ValueError(f"temperature is a number over 0, not {temperature:.12g}")
@@ -70,7 +73,7 @@ class MithTrainer(Trainer):
         self.encoder_lr, self.weight_decay = encoder_lr, weight_decay
         self.local, self.inter, self.quantisation, self.contrast = local, inter, quantisation, contrast
         self.alpha, self.distillation, self.back, self.mix = alpha, distillation, back, mix
-        self.temperature = temperature
+        self.temperature, self.balanced_pairs = temperature, balanced_pairs
 
     def fit(self, job: Job) -> Towers:
         towers = self.towers(job)
@@ -116,10 +119,10 @@ class MithTrainer(Trainer):
         both = (image, text)
         mixed = [self.mix * parts.whole.detach() + (1 - self.mix) * parts.local.detach() for parts in both]
         code = sign(mixed[0] + mixed[1]).to(similar.dtype)
-        local = likelihood(tables["image local"], image.local, similar)
-        local = local + likelihood(tables["text local"], text.local, similar)
-        inter = likelihood(tables["image whole"], text.whole, similar)
-        inter = inter + likelihood(tables["text whole"], image.whole, similar)
+        local = self._likelihood(tables["image local"], image.local, similar)
+        local = local + self._likelihood(tables["text local"], text.local, similar)
+        inter = self._likelihood(tables["image whole"], text.whole, similar)
+        inter = inter + self._likelihood(tables["text whole"], image.whole, similar)
         to_codes = [quantisation((parts.whole + parts.local) / 2, code) for parts in both]
         contrast = info_nce(image.feature[None], text.feature[None], self.temperature)
         contrast = contrast + self.alpha * info_nce(image.concepts, text.concepts, self.temperature)
@@ -136,10 +139,9 @@ class MithTrainer(Trainer):
             "distillation": self.distillation * bits * (distilled[0] + distilled[1]),
         }
 
-
-def likelihood(table: Tensor, codes: Tensor, similar: Tensor) -> Tensor:
-    """Negative log-likelihood of the pairs of all rows, (n, bits), and a batch, (B, bits), given (n, B) in {0, 1}."""
-    return pair_likelihood((table @ codes.T).clamp(-LIMIT, LIMIT) / 2, similar)
+    def _likelihood(self, table: Tensor, codes: Tensor, similar: Tensor) -> Tensor:
+        """NLL of the pairs of all rows, (n, bits), and those of a batch, (B, bits), given (n, B) in {0, 1}."""
+        return pair_likelihood((table @ codes.T).clamp(-LIMIT, LIMIT) / 2, similar, self.balanced_pairs)
 
 
 def info_nce(image: Tensor, text: Tensor, temperature: float) -> Tensor:
