@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hashzoo import zoo
+from hashzoo.arrays import Selected, take
 from hashzoo.codes import Codes, pack
 from hashzoo.data.pictures import open_picture
 from hashzoo.encoders.base import Encoder
@@ -127,8 +128,8 @@ class Model:
         """The encoder of a modality as the towers know it, in evaluation mode."""
         if not self.encodes(role):
             raise HashzooError(
-                f"the model looks up the features of {role}s ({self.recipe.encoders[role]}), so that new ones cannot be "
-                f"encoded; train with an encoder that computes them, such as --encoders lite"
+                f"the model looks up the features of {role}s ({self.recipe.encoders[role]}), so that new ones cannot "
+                f"be encoded; train with an encoder that computes them, such as --encoders lite"
             )
         with self._building:
             if role not in self._encoders:
@@ -151,6 +152,19 @@ class Model:
                 self._load_towers()
             return self._towers[role]
 
+    def outputs_of_rows(self, role: str, inputs: np.ndarray | Selected, rows: np.ndarray) -> np.ndarray:
+        """Real values of rows of a data set, (n, bits) float32.
+
+        Args:
+            inputs: of all rows, as a workbench has them for this recipe: features, or prepared items where the encoder
+                is in the towers.
+            rows: (n,) row numbers.
+        """
+        values = torch.from_numpy(take(inputs, rows))
+        if not self.recipe.frozen[role].value:
+            values = torch.cat([self.features(role, part) for part in values.split(self.extraction(role).rows)])
+        return self.outputs(role, values).numpy()
+
     def check(self) -> None:
         """Raise unless the model of a collection still gives what it gave when it was copied. This warms it up, too."""
         if not self.copied:
@@ -162,12 +176,12 @@ class Model:
                 changed = [f"{name} {was[name]}, now {now.get(name)}" for name in was if was[name] != now.get(name)]
                 raise HashzooError(
                     f"the model of this collection gives other {role} codes here than where it was made "
-                    f"({'; '.join(changed) or 'with the same versions'}); install what it was made with, or encode again",
+                    f"({'; '.join(changed) or 'with equal versions'}); install what it was made with, or encode again",
                     exit_code=1,
                 )
 
     def files(self) -> dict[str, Path | bytes]:
-        """All that a collection keeps to encode new items, but for installed packages: files by name, or their content."""
+        """What a collection keeps to encode new items, beside installed packages: files by name, or their content."""
         kept: dict[str, Path | bytes] = {name: self.folder / name for name in (RUN, STATE)}
         given = {}
         for role in filter(self.encodes, ROLES):
@@ -296,7 +310,9 @@ def load_model(folder: Path | str, device: str = "auto") -> Model:
         raise HashzooError(f"the run in {folder} was not finished, so that it has no model; train it again")
     about = read_json(place / RUN)
     try:
-        missing = [name for name in ("method", "encoders", "settings", "bits", "plugin", "versions") if name not in about]
+        missing = [
+            name for name in ("method", "encoders", "settings", "bits", "plugin", "versions") if name not in about
+        ]
         if missing or not {"classes", "widths"} <= set(about):
             raise KeyError(*(missing or ["classes"]))
         recipe = _recipe_of(about)
@@ -336,7 +352,8 @@ def _recipe_of(about: Mapping[str, Any]) -> Recipe:
     }
     frozen = {role: was.get(f"{role}.frozen", now) for role, now in recipe.frozen.items()}
     extraction = {
-        role: {key: was.get(f"{role}.{key}", now) for key, now in how.items()} for role, how in recipe.extraction.items()
+        role: {key: was.get(f"{role}.{key}", now) for key, now in how.items()}
+        for role, how in recipe.extraction.items()
     }
     return replace(recipe, sections=sections, frozen=frozen, extraction=extraction)
 

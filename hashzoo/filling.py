@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from hashzoo.arrays import take
 from hashzoo.codes import pack
 from hashzoo.encode import Model
 from hashzoo.errors import HashzooError
@@ -99,9 +98,7 @@ def _opened(path: Path, model: Model, items: Items, outputs: bool) -> Collection
             f"{path} holds codes of another model ({was.get('model', 'none is known')}); give another --out"
         )
     if was.get("source") != about["source"]:
-        raise HashzooError(
-            f"{path} holds codes of something else than {items.name} as it is now; give another --out"
-        )
+        raise HashzooError(f"{path} holds codes of something else than {items.name} as it is now; give another --out")
     if collection.outputs != outputs:
         raise HashzooError(
             f"{path} was begun {'with' if collection.outputs else 'without'} --outputs; "
@@ -169,10 +166,7 @@ def _from_features(
     inputs = Workbench(items.dataset, model.track(), model.device, None, batch).encoded(model.recipe, role).inputs
     for start in range(0, len(rows), FEATURES):
         block = rows[start : start + FEATURES]
-        values = torch.from_numpy(take(inputs, items.rows[block]))
-        if not model.recipe.frozen[role].value:  # then they are prepared items, for the encoder of the towers
-            values = torch.cat([model.features(role, part) for part in values.split(model.extraction(role).rows)])
-        yield block.tolist(), model.outputs(role, values).numpy(), {}
+        yield block.tolist(), model.outputs_of_rows(role, inputs, items.rows[block]), {}
 
 
 class _Shard:

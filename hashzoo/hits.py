@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from hashzoo.search import Answer
 from hashzoo.search.base import NOTHING
+from hashzoo.search.snapshot import Snapshot
+
+Rows = Callable[[Snapshot, np.ndarray], list[dict[str, Any]]]
 
 
-def hits_of(answer: Answer) -> list[list[dict[str, Any]]]:
+def rows_at(snapshot: Snapshot, places: np.ndarray) -> list[dict[str, Any]]:
+    """Metadata at (n,) places of a state, n > 0, read from its files."""
+    return plain_rows(snapshot.metadata(places)) if snapshot.manifest.columns else [{} for _ in places]
+
+
+def hits_of(answer: Answer, rows: Rows = rows_at) -> list[list[dict[str, Any]]]:
     """The hits of each query, nearest first.
 
-    Each has "id", "distance" in bits, "score" where it was re-ranked, "code" and "metadata" by column. A code is written
-    in hexadecimal: two digits a byte, bit j of the code is bit j % 8, counted from the least significant, of byte j // 8.
+    Each has "id", "distance" in bits, "score" where it was re-ranked, "code" and "metadata" by column. A code has two
+    hexadecimal digits a byte; bit j of it is bit j % 8, counted from the least significant, of byte j // 8.
+
+    Args:
+        answer: of a collection.
+        rows: a state and (n,) places in it to metadata.
     """
     queries, ranks = np.nonzero(answer.places != NOTHING)
     found: list[list[dict[str, Any]]] = [[] for _ in range(len(answer))]
@@ -23,12 +36,12 @@ def hits_of(answer: Answer) -> list[list[dict[str, Any]]]:
         return found
     places = answer.places[queries, ranks]
     codes = answer.snapshot.taken(places, "codes")
-    rows = plain_rows(answer.snapshot.metadata(places)) if answer.snapshot.manifest.columns else [{}] * len(places)
+    held = rows(answer.snapshot, places)
     for number, (query, rank) in enumerate(zip(queries.tolist(), ranks.tolist(), strict=True)):
-        hit = {"id": int(answer.ids[query, rank]), "distance": int(answer.distances[query, rank])}
+        hit: dict[str, Any] = {"id": int(answer.ids[query, rank]), "distance": int(answer.distances[query, rank])}
         if answer.scores is not None:
             hit["score"] = float(answer.scores[query, rank])
-        metadata = {name: value for name, value in rows[number].items() if name != "id"}
+        metadata = {name: value for name, value in held[number].items() if name != "id"}
         found[query].append({**hit, "code": codes[number].tobytes().hex(), "metadata": metadata})
     return found
 

@@ -80,9 +80,7 @@ def pictures_in(folder: Path) -> Items:
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = Path(place).relative_to(root)
         paths += [
-            (inside / name).as_posix()
-            for name in files
-            if name.lower().endswith(PICTURES) and not name.startswith(".")
+            (inside / name).as_posix() for name in files if name.lower().endswith(PICTURES) and not name.startswith(".")
         ]
     if not paths:
         raise HashzooError(f"{folder} holds no picture files ({', '.join(PICTURES)}); give --images another folder")

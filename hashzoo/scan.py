@@ -16,7 +16,7 @@ from hashzoo.kernels import compiled, inlined, popcount
 
 STRIP = 8 * WORDS  # rows whose distances are held in registers together
 FULL = np.uint64(2**64 - 1)
-TILE_WORDS = 4096  # of a tile, which stay in the first-level cache
+TILE_WORDS = 8192  # of a tile, which stay in the second-level cache at worst
 QUERIES_AT_ONCE = 64  # that share one trip of the database through the cache
 CANDIDATES = 1 << 20  # places for candidates of such a group together; a large k takes fewer queries at once
 
@@ -71,14 +71,34 @@ def _load_tile(data, allowed, low, count, tile, rows):  # type: ignore[no-untype
 
 
 @compiled
-def _next_tile(data, allowed, low, stop, tile, rows):  # type: ignore[no-untyped-def]
-    """The next rows as `_find_nearer` takes them: words, the step from word to word of a row, and their number."""
+def _next_tile(data, allowed, low, stop, tile, rows, alone):  # type: ignore[no-untyped-def]
+    """The next rows as `_find_nearer` takes them: words, the step from word to word of a row, and their number.
+
+    Rows of one word are scanned where they lie, and rows of two if the query is alone; then the step is 0, and they
+    are for `_find_nearer_pairs`.
+    """
     count = min(rows, stop - low)
-    if data.shape[1] == 8 and allowed.size == 0 and count >= STRIP:
+    if (data.shape[1] == 8 or (data.shape[1] == 16 and alone)) and allowed.size == 0 and count >= STRIP:
         count -= count % STRIP
-        return data[low : low + count].reshape(-1).view(np.uint64), 0, count
+        return data[low : low + count].reshape(-1).view(np.uint64), 2 - data.shape[1] // 8, count
     _load_tile(data, allowed, low, count, tile, rows)
     return tile, rows, count
+
+
+@inlined
+def _compare(a, b, c, d, e, f, g, h, limit, strip):  # type: ignore[no-untyped-def]
+    """Which of STRIP distances are below the limit: bit j is that of row j. If any is, strip[j] becomes distance j."""
+    bound = splat(np.uint64(limit))
+    nearest = least(least(least(a, b), least(c, d)), least(least(e, f), least(g, h)))
+    if not below(nearest, bound):
+        return np.uint64(0)
+    found = np.uint64(0)
+    i = 0
+    for some in (a, b, c, d, e, f, g, h):
+        store(strip, i, some)
+        found |= below(some, bound) << np.uint64(i)
+        i += WORDS
+    return found
 
 
 @inlined
@@ -103,17 +123,25 @@ def _find_nearer(words, at, step, query, limit, strip):  # type: ignore[no-untyp
         f += popcounts(load(words, at + 5 * WORDS) ^ q)
         g += popcounts(load(words, at + 6 * WORDS) ^ q)
         h += popcounts(load(words, at + 7 * WORDS) ^ q)
-    bound = splat(np.uint64(limit))
-    nearest = least(least(least(a, b), least(c, d)), least(least(e, f), least(g, h)))
-    if not below(nearest, bound):
-        return np.uint64(0)
-    found = np.uint64(0)
-    i = 0
-    for some in (a, b, c, d, e, f, g, h):
-        store(strip, i, some)
-        found |= below(some, bound) << np.uint64(i)
-        i += WORDS
-    return found
+    return _compare(a, b, c, d, e, f, g, h, limit, strip)
+
+
+@inlined
+def _pair(words, at, p, q):  # type: ignore[no-untyped-def]
+    """Distances of eight rows of two words, which stand one after the other, to the query (p, q)."""
+    x, y = load(words, at), load(words, at + WORDS)
+    return popcounts(evens(x, y) ^ p) + popcounts(odds(x, y) ^ q)
+
+
+@inlined
+def _find_nearer_pairs(words, at, query, limit, strip):  # type: ignore[no-untyped-def]
+    """As `_find_nearer`, of rows of two words that stand one after the other."""
+    p, q = splat(query[0]), splat(query[1])
+    a, b = _pair(words, at, p, q), _pair(words, at + 2 * WORDS, p, q)
+    c, d = _pair(words, at + 4 * WORDS, p, q), _pair(words, at + 6 * WORDS, p, q)
+    e, f = _pair(words, at + 8 * WORDS, p, q), _pair(words, at + 10 * WORDS, p, q)
+    g, h = _pair(words, at + 12 * WORDS, p, q), _pair(words, at + 14 * WORDS, p, q)
+    return _compare(a, b, c, d, e, f, g, h, limit, strip)
 
 
 @compiled
@@ -141,7 +169,10 @@ def _collect(words, step, count, low, query, k, limit, nearer, used, counts, row
     than k, the number of candidates nearer than that. An item at the limit comes too late: earlier rows win ties.
     """
     for at in range(0, count, STRIP):
-        found = _find_nearer(words, at, step, query, limit, strip)
+        if step:
+            found = _find_nearer(words, at, step, query, limit, strip)
+        else:
+            found = _find_nearer_pairs(words, 2 * at, query, limit, strip)
         if not found:
             continue
         here = min(STRIP, count - at)
@@ -190,7 +221,7 @@ def top_k(data, allowed, start, stop, queries, bits, rows, distances):  # type: 
         counts[:], limits[:], nearer[:], used[:] = 0, bits + 1, 0, 0
         low = start
         while low < stop:
-            words, step, count = _next_tile(data, allowed, low, stop, tile, tile_rows)
+            words, step, count = _next_tile(data, allowed, low, stop, tile, tile_rows, group.shape[0] < 2)
             for i in range(group.shape[0]):
                 limits[i], nearer[i], used[i] = _collect(
                     words,
@@ -228,7 +259,10 @@ def top_k(data, allowed, start, stop, queries, bits, rows, distances):  # type: 
 def _gather(words, step, count, low, query, radius, who, used, whose, rows, distances, strip):  # type: ignore[no-untyped-def]
     """Append what is within the radius in a tile, for which there is room, to rows[:used]; returns the new number."""
     for at in range(0, count, STRIP):
-        found = _find_nearer(words, at, step, query, radius + 1, strip)
+        if step:
+            found = _find_nearer(words, at, step, query, radius + 1, strip)
+        else:
+            found = _find_nearer_pairs(words, 2 * at, query, radius + 1, strip)
         if not found:
             continue
         found &= FULL >> np.uint64(STRIP - min(STRIP, count - at))
@@ -273,7 +307,7 @@ def all_within(data, allowed, start, stop, queries, radius):  # type: ignore[no-
         group = queries[first : first + QUERIES_AT_ONCE]
         used, low = 0, start
         while low < stop:
-            words, step, count = _next_tile(data, allowed, low, stop, tile, tile_rows)
+            words, step, count = _next_tile(data, allowed, low, stop, tile, tile_rows, group.shape[0] < 2)
             for i in range(group.shape[0]):
                 whose, near = _grown(whose, used + count), _grown(near, used + count)
                 found = _grown(found, used + count)

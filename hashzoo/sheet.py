@@ -91,7 +91,7 @@ def _wrapped(text: str, font: Any, width: int, most: int) -> list[str]:
 
 def _cut(text: str, font: Any, width: int) -> str:
     """A text that is no wider than `width` pixels, with an ellipsis where something is missing."""
-    text = " ".join(text.split())[: width]
+    text = " ".join(text.split())[:width]
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}...") > width:

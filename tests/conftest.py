@@ -82,6 +82,14 @@ def tiny(site: Site) -> Site:
 
 
 @pytest.fixture
+def served(tiny: Site, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three collections by name, which a test may change (see serving.py)."""
+    from serving import collections
+
+    return collections(tmp_path_factory.mktemp("made"), tmp_path / "served")
+
+
+@pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run the command line as the installed script does, in this process."""
     from hashzoo.cli import main

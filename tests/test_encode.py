@@ -265,7 +265,9 @@ def test_features_that_are_looked_up_encode_nothing_new(tiny, tmp_path):
     dataset = data()
     features = np.random.default_rng(0).normal(size=(len(dataset), 8)).astype(np.float32)
     dataset.features = {"text": features}
-    (result, *_) = bench(["toy"], [16], dataset=dataset, encoders="tiny+given", settings=["trainer.epochs=1"])["results"]
+    (result, *_) = bench(["toy"], [16], dataset=dataset, encoders="tiny+given", settings=["trainer.epochs=1"])[
+        "results"
+    ]
     model = load_model(result["run"])
     assert (model.encodes("image"), model.encodes("text")) == (True, False)
     with pytest.raises(HashzooError, match="looks up the features of texts"):

@@ -29,7 +29,8 @@ def encode(
     ] = None,
     texts: Annotated[Path | None, typer.Option("--texts", help="Encode the lines of a text file.")] = None,
     dataset: Annotated[
-        bool, typer.Option("--dataset", help="Encode rows of the run's own data set; so it is if nothing else is named.")
+        bool,
+        typer.Option("--dataset", help="Encode rows of the run's own data set; so it is if nothing else is named."),
     ] = False,
     split: Annotated[str, typer.Option("--split", help="Of the data set: database, query, train or all.")] = "database",
     of: Annotated[

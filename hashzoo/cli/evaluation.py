@@ -13,19 +13,34 @@ from hashzoo.errors import HashzooError
 
 def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, as hashzoo train prints them.")],
+    rerank: Annotated[
+        int | None,
+        typer.Option(
+            "--rerank",
+            metavar="N",
+            help="Also score with the N nearest of each query re-ranked by asymmetric distance; say what it costs.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:
     """Compute every metric again from the stored codes of runs. Nothing is trained or changed."""
     from hashzoo.rounds import score_run
     from hashzoo.track import Track
 
+    if rerank is not None and rerank < 1:
+        raise HashzooError(f"--rerank is a number of candidates from 1, not {rerank}; type --rerank 100")
     results: list[dict[str, Any]] = []
     for run in runs:
         if not (run / "codes.npz").exists():
             raise HashzooError(f"{run} holds no codes; give the folder of a finished run, as hashzoo train prints it")
         track = Track.load(run.resolve().parent.parent)
         overlap = {"overlap": track.overlap} if track.overlap else {}
-        results.append({"run": str(run), **overlap, **score_run(track, run)[0]})
+        result = {"run": str(run), **overlap, **score_run(track, run)[0]}
+        if rerank is not None:
+            from hashzoo.reranked import score_reranked
+
+            result["reranked"] = score_reranked(track, run, rerank)
+        results.append(result)
     if json:
         print_json({"schema": 1, "results": results})
         return
@@ -49,6 +64,8 @@ def _print(result: dict[str, Any]) -> None:
     for name, value in next(iter(scores)).items():
         if isinstance(value, int | float):
             table.add_row(name, *(_number(direction[name]) for direction in scores))
+    if "reranked" in result:
+        _add_reranked(table, result["reranked"], list(result["scores"]))
     table.add_section()
     table.add_row("map, chance (exact)", *[_number(result["floor"])] * 2)
     table.add_row("map, label oracle", *[_number(result["ceiling"])] * 2)
@@ -56,6 +73,16 @@ def _print(result: dict[str, Any]) -> None:
     if "rounds" in result:
         console().print(_rounds(result))
     print_overlap(overlap_of(result), console())
+
+
+def _add_reranked(table: Any, reranked: dict[str, Any], directions: list[str]) -> None:
+    """What re-ranking brings, beside the same ranking without it, and what it costs."""
+    found, count = [reranked[direction] for direction in directions], reranked["candidates"]
+    table.add_section()
+    table.add_row("map, ties by row", *(_number(one["map_hamming"]) for one in found))
+    table.add_row(f"map, {count:,} re-ranked", *(_number(one["map"]) for one in found))
+    for name, what in (("search", f"search for {count:,}"), ("rerank", "re-ranking")):
+        table.add_row(f"ms a query, {what}", *(f"{one['seconds'][name] * 1000:.3f}" for one in found))
 
 
 def _rounds(result: dict[str, Any]) -> Any:

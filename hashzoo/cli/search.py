@@ -19,9 +19,13 @@ MOST = 10_000  # hits of a query
 def search(
     codes: Annotated[Path, typer.Argument(metavar="CODES", help="The folder of a collection: see hashzoo encode.")],
     text: Annotated[list[str] | None, typer.Option("--text", help="What to look for; may be given often.")] = None,
-    image: Annotated[list[Path] | None, typer.Option("--image", help="A picture to look for; may be given often.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", help="A picture to look for; may be given often.")
+    ] = None,
     texts: Annotated[Path | None, typer.Option("--texts", help="A file with a text a line.")] = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, max=MOST, help="Hits of a query; 10, or all of a radius.")] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, max=MOST, help="Hits of a query; 10, or all of a radius.")
+    ] = None,
     radius: Annotated[int | None, typer.Option("--radius", min=0, help="The largest distance in bits.")] = None,
     where: Annotated[
         str | None, typer.Option("--where", help="An SQL condition on the metadata, such as \"text LIKE '%cat%'\".")

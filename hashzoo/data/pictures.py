@@ -44,9 +44,7 @@ def open_picture(path: Path) -> Image.Image:
         raise HashzooError(_unreadable(str(path), error.strerror or error), exit_code=1) from error
 
 
-def read_picture(
-    file: IO[bytes], name: str, allowed: Collection[str] = FORMATS, most: int = MAX_PIXELS
-) -> Image.Image:
+def read_picture(file: IO[bytes], name: str, allowed: Collection[str] = FORMATS, most: int = MAX_PIXELS) -> Image.Image:
     """`open_picture` of an open file, called `name` in messages.
 
     Args:

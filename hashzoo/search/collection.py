@@ -20,7 +20,7 @@ from hashzoo.search.base import NOTHING, checked_ids, is_whole
 from hashzoo.search.manifest import NAME, File, Manifest, read_manifest
 from hashzoo.search.scan import nearest_places, places_within
 from hashzoo.search.segments import remove_leftovers
-from hashzoo.search.snapshot import open_snapshot
+from hashzoo.search.snapshot import Snapshot, open_snapshot
 from hashzoo.search.writing import Batch, check_codes, due, merge, to_compact, without
 from hashzoo.storage import atomic_write, canonical_json, sync_folder, write_error
 
@@ -202,21 +202,15 @@ class Collection:
 
     def metadata(self, ids: Any) -> pandas.DataFrame:
         """`id` and the columns of metadata of n ids, one row each, in their order."""
-        return frame(*self._found(ids))
-
-    def table(self, ids: Any) -> pyarrow.Table:
-        """What `metadata` gives, as Arrow has it: whole numbers stay so where others are missing."""
-        snapshot, places = self._found(ids)
-        return snapshot.metadata(places)
+        return frame(*self.located(ids))
 
     def codes(self, ids: Any) -> Codes:
         """The codes of n ids, in their order."""
-        snapshot, places = self._found(ids)
-        width = -(-self.bits // 8)
-        return Codes(snapshot.taken(places, "codes") if len(places) else np.empty((0, width), np.uint8), self.bits)
+        snapshot, places = self.located(ids)
+        return Codes(snapshot.taken(places, "codes"), self.bits)
 
-    def _found(self, ids: Any) -> tuple[Snapshot, np.ndarray]:
-        """The present state, and the (n,) places of ids in it; an id that is not there is an error."""
+    def located(self, ids: Any) -> tuple[Snapshot, np.ndarray]:
+        """The present state, and the (n,) int64 places of n ids in it; an id that is not there is an error."""
         numbers, snapshot = checked_ids(ids), self._snapshot
         places = snapshot.find(numbers)
         if len(unknown := numbers[places < 0]):

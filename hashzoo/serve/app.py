@@ -20,14 +20,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 import hashzoo
-from hashzoo.codes import Codes
 from hashzoo.errors import HashzooError
 from hashzoo.processors import available_threads
 from hashzoo.serve.limits import Guard, Limits, Refused
 from hashzoo.serve.metrics import TYPE, Metrics
 from hashzoo.serve.served import Served, decoded
 
-PAGE = {"/": ("page.html", "text/html"), "/page.css": ("page.css", "text/css"), "/page.js": ("page.js", "text/javascript")}
+PAGE = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -71,8 +74,7 @@ class Item(BaseModel):
 
     id: int
     code: str = Field(
-        description="Two hexadecimal digits a byte; bit j of the code is bit j % 8, from the least significant, of byte "
-        "j // 8."
+        description="Two hexadecimal digits a byte; bit j is bit j % 8, from the least significant, of byte j // 8."
     )
     metadata: dict[str, Any] = Field(description="By column.")
     picture: str | None = Field(description="Where its picture is, relative to the page; null without one.")
@@ -153,16 +155,16 @@ def create_app(
         id: Annotated[int | None, Field(ge=0, le=MAX_ID, description="Of an item; it finds what is like it.")] = None
         k: Annotated[int, Field(ge=1, le=limits.k, description="Most hits.")] = 10
         radius: Annotated[int | None, Field(ge=0, le=4096, description="Largest distance in bits.")] = None
-        where: Annotated[
-            str | None, Field(max_length=CONDITION, description="An SQL condition on the metadata.")
-        ] = None
+        where: Annotated[str | None, Field(max_length=CONDITION, description="An SQL condition on the metadata.")] = (
+            None
+        )
         rerank: Annotated[
             int | None,
             Field(ge=1, le=50 * limits.k, description="So many nearest, from k, are put in order by real values."),
         ] = None
 
-    Name = Annotated[str, Path(max_length=255)]  # noqa: N806 - types
-    Id = Annotated[int, Path(ge=0, le=MAX_ID)]  # noqa: N806
+    Name = Annotated[str, Path(max_length=255)]
+    Id = Annotated[int, Path(ge=0, le=MAX_ID)]
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": Problem, "description": what}
         for status, what in {
@@ -187,7 +189,10 @@ def create_app(
         if options["where"] is not None and not limits.where:
             raise Refused(422, "this service takes no conditions; leave out where")
         started = time.perf_counter()
-        code, hits = await _in_thread(searching, one.search, query, **options)
+        threads = max(
+            1, int(searching.total_tokens) // (searching.borrowed_tokens + 1)
+        )  # searches share the processors
+        code, hits = await _in_thread(searching, one.search, query, threads, **options)
         took = time.perf_counter() - started
         metrics.step("search", one.name, took)
         about = {"collection": one.name, "codes": len(one.collection), "bits": one.collection.bits, "code": code}
@@ -259,15 +264,15 @@ def create_app(
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
-        failing = [one.name for one in served if one.failing]
-        return _json({"status": "failing" if failing else "ok"}, 503 if failing else 200)
+        # A state that cannot be read is no reason to end a service that answers from the one before.
+        return _json({"status": "ok", "stale": [one.name for one in served if one.stale]})
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> Response:
         return Response(metrics.text(), headers={"content-type": TYPE})
 
-    for path, (name, kind) in PAGE.items():
-        app.add_api_route(path, functools.partial(_page, name, kind), include_in_schema=False)
+    for path, (file, media) in PAGE.items():
+        app.add_api_route(path, functools.partial(_page, file, media), include_in_schema=False)
     if token:
         _document_token(app)
     guard = Guard(app, limits, token, hosts, metrics.refused, metrics.request)
@@ -306,7 +311,10 @@ async def _refusal(request: Request, error: Exception) -> Response:
     else:
         said, status, headers = "this cannot be answered", 422, {}
     return Response(
-        json.dumps({"error": said}), status, media_type="application/json", headers=headers | {"cache-control": "no-store"}
+        json.dumps({"error": said}),
+        status,
+        media_type="application/json",
+        headers=headers | {"cache-control": "no-store"},
     )
 
 

@@ -113,7 +113,9 @@ class Guard:
             right = hmac.compare_digest(_hashed(given.strip()), self._token)
             if not right or kind.lower() != b"bearer":
                 self.refused("token")
-                raise Refused(401, "this service needs a token: Authorization: Bearer TOKEN", {"www-authenticate": "Bearer"})
+                raise Refused(
+                    401, "this service needs a token: Authorization: Bearer TOKEN", {"www-authenticate": "Bearer"}
+                )
         length = headers.get(b"content-length", b"")
         if length.isdigit():
             self._too_large(int(length))

@@ -36,9 +36,7 @@ def service(paths: Sequence[Path], limits: Limits, *, token: str = "", hosts: Se
     return create_app(served, limits, token=token, hosts=hosts, metrics=metrics, close=encodings.close)
 
 
-def run(
-    paths: Sequence[Path], limits: Limits, *, host: str, port: int, token: str, say: Callable[[str], None]
-) -> None:
+def run(paths: Sequence[Path], limits: Limits, *, host: str, port: int, token: str, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; what is worked on then is finished.
 
     Args:

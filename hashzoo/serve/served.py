@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import io
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 
 from hashzoo.codes import Codes
 from hashzoo.data.pictures import read_picture
 from hashzoo.encode import Model
 from hashzoo.errors import HashzooError, one_line
-from hashzoo.hits import hits_of, plain_rows
+from hashzoo.evaluator.threads import allowed_threads
+from hashzoo.hits import hits_of
 from hashzoo.items import Shown
 from hashzoo.search import Collection
+from hashzoo.search.snapshot import Snapshot
 from hashzoo.serve.encoders import Encoding, Encodings
 from hashzoo.serve.limits import Refused
+from hashzoo.serve.rows import Rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,17 +53,18 @@ class Served:
         self.model.check()
         self._shown = Shown(self.collection.about.get("source", {}))
         self._thumbnails = Thumbnails(THUMBNAILS)
-        self.failing = False
+        self._rows = Rows()
+        self._threads = allowed_threads()
+        self.stale = False
 
     def warm(self) -> None:
         """Do once what the first search would have to wait for."""
         width = -(-self.collection.bits // 8)
-        self.search(Codes(np.zeros((1, width), dtype=np.uint8), self.collection.bits), k=1)
-        if self._shown.any and len(self.collection):
-            try:
-                self.thumbnail(int(self.collection.ids()[0]), 96)
-            except Refused:  # told when somebody asks for it
-                return
+        nearest = self.collection.query(Codes(np.zeros((1, width), dtype=np.uint8), self.collection.bits), k=1)
+        self._rows.load(nearest.snapshot)
+        if len(nearest.ids) and nearest.ids[0, 0] >= 0:
+            with contextlib.suppress(Refused):  # told when somebody asks for it
+                self.thumbnail(int(nearest.ids[0, 0]), 96)
 
     def describe(self) -> dict[str, Any]:
         """What the interface says of it."""
@@ -81,16 +88,18 @@ class Served:
             raise Refused(422, f"the model of {self.name} takes no {role}s; look for something else in it")
         return self._encodings[role]
 
-    def search(self, query: Any, **options: Any) -> tuple[str, list[dict[str, Any]]]:
+    def search(self, query: Any, threads: int = 1, **options: Any) -> tuple[str, list[dict[str, Any]]]:
         """The code of a query, in hexadecimal, and its hits.
 
         Args:
             query: one code, or (1, bits) real values.
+            threads: that share the scan.
             options: k, radius, where and rerank, as in `Collection.query`.
         """
+        numba.set_num_threads(min(threads, self._threads))  # of scans in this Python thread alone
         try:
             answer = self.collection.query(query, **options)
-            (hits,) = hits_of(answer)
+            (hits,) = hits_of(answer, self._rows.at)
         except HashzooError as error:
             raise self._refusal(error) from error
         codes = query.data if isinstance(query, Codes) else np.packbits(query > 0, axis=1, bitorder="little")
@@ -111,22 +120,24 @@ class Served:
 
     def code_of(self, number: int) -> Codes:
         """The code of an item."""
-        return self.collection.codes([self._known(number)])
+        snapshot, place = self._located(number)
+        return Codes(snapshot.taken(place, "codes"), self.collection.bits)
 
     def item(self, number: int) -> dict[str, Any]:
         """An item by its id."""
-        hit = {"id": number, "code": self.code_of(number).data[0].tobytes().hex(), "metadata": self._metadata(number)}
-        return self._with_picture(hit)
+        snapshot, place = self._located(number)
+        code = snapshot.taken(place, "codes")[0].tobytes().hex()
+        (metadata,) = self._rows.at(snapshot, place)
+        return self._with_picture({"id": number, "code": code, "metadata": metadata})
 
     def thumbnail(self, number: int, side: int) -> bytes:
         """The picture of an item as a WebP file of at most `side` x `side` pixels."""
         key = number, side
         content = self._thumbnails.get(key)
         if content is None:
+            (metadata,) = self._rows.at(*self._located(number))
             try:
-                picture = self._shown.picture(number, self._metadata(number))
-            except Refused:
-                raise
+                picture = self._shown.picture(number, metadata)
             except Exception as error:  # of a plugin's data set, too; whoever runs the service is told
                 print(f"hashzoo: {self.name}, item {number}: {one_line(error)}", file=sys.stderr)
                 raise Refused(404, f"the picture of item {number} cannot be shown") from error
@@ -140,21 +151,19 @@ class Served:
         """See what a writer has added or deleted; a state that cannot be read is told once, and the last one kept."""
         try:
             if self.collection.refresh():
+                self.warm()
                 self._thumbnails.clear()
-            self.failing = False
+            self.stale = False
         except HashzooError as error:
-            if not self.failing:
+            if not self.stale:
                 print(f"hashzoo: {self.name} cannot be read again: {error}", file=sys.stderr)
-            self.failing = True
+            self.stale = True
 
-    def _known(self, number: int) -> int:
-        if not self.collection.contains([number])[0]:
-            raise Refused(404, f"{self.name} has no item {number}")
-        return number
-
-    def _metadata(self, number: int) -> dict[str, Any]:
-        (row,) = plain_rows(self.collection.table([self._known(number)]))
-        return {name: value for name, value in row.items() if name != "id"}
+    def _located(self, number: int) -> tuple[Snapshot, np.ndarray]:
+        try:
+            return self.collection.located([number])
+        except HashzooError as error:
+            raise Refused(404, f"{self.name} has no item {number}") from error
 
     def _with_picture(self, hit: dict[str, Any]) -> dict[str, Any]:
         known = self._shown.any and (self._shown.source.get("kind") == "dataset" or hit["metadata"].get(self._column))
@@ -212,7 +221,7 @@ def decoded(content: bytes, most: int) -> Image:
         raise Refused(422, str(error).partition(";")[0]) from error
 
 
-def names_of(paths: list[Path]) -> list[str]:
+def names_of(paths: Sequence[Path]) -> list[str]:
     """A name for each collection that fits into an address: its folder's, with a number where several have one."""
     names: list[str] = []
     for path in paths:
@@ -229,5 +238,3 @@ def _webp(picture: Image, side: int) -> bytes:
     file = io.BytesIO()
     small.save(file, "webp", quality=QUALITY)
     return file.getvalue()
-
-
