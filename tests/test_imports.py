@@ -42,7 +42,7 @@ ORDER = (
     {"reopening"},
     {"encode"},
     {"items"},
-    {"filling", "hits", "sheet", "reranked"},
+    {"filling", "hits", "sheet", "reranked", "onnx_towers"},
     {"serve"},
     {"report", "doctor", "scaffold"},
     {"cli"},

@@ -15,7 +15,7 @@ import numpy as np
 from pymilvus import DataType, MilvusClient, MilvusException
 
 from hashzoo.codes import Codes
-from hashzoo.errors import HashzooError, one_line
+from hashzoo.errors import HashzooError
 from hashzoo.search import Hits, Index
 from hashzoo.search.base import NOTHING
 from hashzoo.storage import read_json, write_json
@@ -126,8 +126,12 @@ class MilvusIndex(Index):
         try:
             yield
         except MilvusException as error:
-            where = f"Milvus at {self.uri}" if self.uri else "the embedded Milvus"
-            raise HashzooError(f"{where} does not do it: {one_line(error)}; see its log", exit_code=1) from error
+            message = " ".join(str(error.message).split())
+            if self.uri:
+                said = f"Milvus at {self.uri} refuses: {message}; check the address, the token in {TOKEN} and its log"
+            else:
+                said = f"the embedded Milvus refuses: {message}; build the index again"
+            raise HashzooError(said, exit_code=1) from error
 
     def __len__(self) -> int:
         client = self._opened()
