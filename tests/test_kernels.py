@@ -7,7 +7,7 @@ import pytest
 from hashzoo import kernels
 from hashzoo.codes import pack
 from hashzoo.errors import HashzooError
-from hashzoo.evaluator import bit_slices, counting, evaluate, scoring
+from hashzoo.evaluator import bit_slices, counting, evaluate, scoring, sliced_ranks
 from hashzoo.evaluator.inputs import label_sets
 from hashzoo.evaluator.threads import in_parallel
 
@@ -91,6 +91,31 @@ def test_bit_slices_of_any_number_of_rows(rows, bits, levels):
     for q in range(2):  # one at a time: the plain way needs a byte for each bit of each pair
         wanted = plain_histogram(query[q : q + 1], query_labels[q : q + 1], database, database_labels, levels)
         np.testing.assert_array_equal(histogram[q].reshape(bits + 1, levels), wanted[0])
+
+
+def plain_precisions(query, query_labels, database, database_labels):
+    """Average precision of each query's stable ranking."""
+    order = np.argsort((query[:, None] != database).sum(axis=2), axis=1, kind="stable")
+    hits = np.take_along_axis((query_labels.astype(int) @ database_labels.T.astype(int)) > 0, order, 1)
+    precisions = hits * np.cumsum(hits, axis=1) / np.arange(1, len(database) + 1)
+    return precisions.sum(axis=1) / np.maximum(hits.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("way", ["slices", "rows"])
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 511, 512, 513, TILE_ROWS - 1, TILE_ROWS + 1])
+@pytest.mark.parametrize(("bits", "classes"), [(1, 1), (30, 9), (255, 15), (256, 3)])
+def test_both_ways_to_rank_give_the_stable_ranking(bits, classes, rows, way, monkeypatch):
+    query, query_labels, _ = collection(3, bits, classes, seed=1)
+    database, database_labels, _ = collection(rows, bits, classes, seed=2)
+    query_labels[0], query[1] = False, ~database[0]
+    wanted = plain_precisions(query, query_labels, database, database_labels)
+    if way == "rows":
+        monkeypatch.setattr(sliced_ranks, "MOST_BITS", -1)
+    metrics = ["map", "ndcg@20", "map@7", "precision@5", "r_precision"]
+    got = evaluate(query, database, query_labels, database_labels, protocol="stable", metrics=metrics, per_query=True)
+    np.testing.assert_allclose(got.per_query["map"], wanted, rtol=0, atol=1e-13)
+    again = evaluate(query, database, query_labels, database_labels, protocol="stable", metrics=["map"], per_query=True)
+    np.testing.assert_array_equal(again.per_query["map"], got.per_query["map"])
 
 
 @pytest.mark.parametrize("kept", [[], [0], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]])
@@ -233,8 +258,8 @@ for protocol in ("expected", "stable", "optimistic", "deephash@3"):
     evaluate(rng.random((4, 9)) > .5, rng.random((700, 9)) > .5, rng.random((4, 3)) > .5, rng.random((700, 3)) > .5,
              protocol=protocol)
 from hashzoo import kernels
-from hashzoo.evaluator import bit_slices, closed_forms
-used = [k for m in (kernels, bit_slices, closed_forms) for k in vars(m).values() if hasattr(k, "stats")]
+from hashzoo.evaluator import bit_slices, closed_forms, sliced_ranks
+used = [k for m in (kernels, bit_slices, closed_forms, sliced_ranks) for k in vars(m).values() if hasattr(k, "stats")]
 print(sum(sum(k.stats.cache_hits.values()) for k in used), sum(sum(k.stats.cache_misses.values()) for k in used))
 """
     python(program)

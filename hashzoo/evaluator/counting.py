@@ -101,11 +101,11 @@ def count_slices(query: Collection, database: Collection, bits: int, levels: int
     from hashzoo.evaluator.bit_slices import count_bit_slices
 
     sides = query.words()
-    for words, labels, rows in sliced_blocks(database, bits):
+    for block in sliced_blocks(database, bits):
 
-        def count(group: slice, words: np.ndarray = words, labels: np.ndarray = labels, rows: int = rows) -> None:
+        def count(group: slice, block: tuple[np.ndarray, np.ndarray, int] = block) -> None:
             codes, sets = (side[group] for side in sides)
-            count_bit_slices(words, labels, rows, bits, codes, sets, levels, histogram[group])
+            count_bit_slices(*block, bits, codes, sets, levels, histogram[group])
 
         in_parallel(count, len(query))
 

@@ -65,6 +65,7 @@ for _function, _instruction in (
     (operator.add, "add"),
     (operator.iadd, "add"),
     (operator.lshift, "shl"),
+    (operator.rshift, "lshr"),
 ):
     _define(_function, _instruction)
 
@@ -184,12 +185,12 @@ def _spread(_typing: Any, numbers: Any, _to: Any, digits: Any, _at: Any, _step: 
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, to, planes, at, step, _ = arguments
-        ones, nothing = ir.VectorType(ir.IntType(1), 64), ir.Constant(BYTES, [0] * 64)
-        first, found = make_array(signature.args[2])(context, builder, planes).data, nothing
+        ones, found = ir.VectorType(ir.IntType(1), 64), ir.Constant(BYTES, [0] * 64)
+        first = make_array(signature.args[2])(context, builder, planes).data
         for k in range(signature.args[5].literal_value):
             word = builder.load(builder.gep(first, [builder.add(at, builder.mul(step, ir.Constant(step.type, k)))]))
-            digit = builder.select(builder.bitcast(word, ones), ir.Constant(BYTES, [1 << k] * 64), nothing)
-            found = builder.or_(found, digit)
+            more = builder.add(found, ir.Constant(BYTES, [1 << k] * 64))
+            found = builder.select(builder.bitcast(word, ones), more, found)
         place = builder.gep(make_array(signature.args[0])(context, builder, array).data, [to])
         builder.store(found, builder.bitcast(place, BYTES.as_pointer()), align=1)
         return context.get_dummy_value()

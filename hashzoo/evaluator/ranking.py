@@ -230,11 +230,11 @@ def _sweep_slices(
     room = ((0, 0), (0, -nearer.shape[1] % LOW))
     places, relevant_places = np.pad(nearer << np.uint64(32), room), np.pad(nearer_relevant, room)
     codes, sets = query.words()
-    for words, labels, _ in sliced_blocks(database, bits):
+    for block in sliced_blocks(database, bits):
 
-        def walk(group: slice, words: np.ndarray = words, labels: np.ndarray = labels) -> None:
+        def walk(group: slice, block: tuple[np.ndarray, np.ndarray, int] = block) -> None:
             sides = codes[group], sets[group], levels, places[group], relevant_places[group]
-            sweep_slices(words, labels, bits, *sides, *wishes(group))
+            sweep_slices(*block, bits, *sides, *wishes(group))
 
         in_parallel(walk, len(query))
 

@@ -30,11 +30,15 @@ ONE = np.uint64(1)
 
 
 @inlined
-def _enter(rows, distance, places, sets, ranks):  # type: ignore[no-untyped-def]
-    """Write the set of rows at a distance, and the rank of the last of them in each word; move on the counter."""
+def _enter(rows, distance, count, places, sets, ranks):  # type: ignore[no-untyped-def]
+    """Write the set of rows at a distance, and the rank of the last of them in each word; move on the counter.
+
+    Args:
+        count: 2^32 times the number of the rows in the words so far.
+    """
     at = WORDS * distance
     store(sets, at, rows)
-    store(ranks, at, splat(places[distance]) + (running_sums(popcounts(rows)) << splat(np.uint64(32))))
+    store(ranks, at, splat(places[distance]) + count)
     places[distance] = ranks[at + WORDS - 1]
 
 
@@ -62,6 +66,7 @@ def _sort_rows(digits, at, bits, highs, places, sets, ranks):  # type: ignore[no
             store(highs, 2 * i * WORDS, rows ^ ones)
             store(highs, (2 * i + 1) * WORDS, ones)
         count *= 2
+    quarter, half, first = splat(np.uint64(16)), splat(np.uint64(32)), splat(np.uint64(0xFFFF))
     d0, d1, d2 = load(digits, at), load(digits, at + WORDS), load(digits, at + 2 * WORDS)
     for high in range(bits // LOW + 1):
         rows = load(highs, high * WORDS)
@@ -73,10 +78,14 @@ def _sort_rows(digits, at, bits, highs, places, sets, ranks):  # type: ignore[no
             two = four & d1
             zero = four ^ two
             one, three = zero & d0, two & d0
-            _enter(zero ^ one, distance, places, sets, ranks)
-            _enter(one, distance + 1, places, sets, ranks)
-            _enter(two ^ three, distance + 2, places, sets, ranks)
-            _enter(three, distance + 3, places, sets, ranks)
+            zero, two = zero ^ one, two ^ three
+            # Four numbers of rows, each at most 512, in the quarters of a word are summed over the words at once.
+            counts = popcounts(zero) | (popcounts(one) << quarter)
+            counts = running_sums(counts | (popcounts(two) << half) | (popcounts(three) << (half + quarter)))
+            _enter(zero, distance, (counts & first) << half, places, sets, ranks)
+            _enter(one, distance + 1, ((counts >> quarter) & first) << half, places, sets, ranks)
+            _enter(two, distance + 2, counts & (first << half), places, sets, ranks)
+            _enter(three, distance + 3, (counts >> quarter) & (first << half), places, sets, ranks)
             distance += LOW // 2
 
 
@@ -122,6 +131,7 @@ def _find_levels(levels, relevant, at, level, count):  # type: ignore[no-untyped
 def sweep_slices(  # type: ignore[no-untyped-def]
     planes,
     label_planes,
+    rows,
     bits,
     queries,
     query_labels,
@@ -144,7 +154,7 @@ def sweep_slices(  # type: ignore[no-untyped-def]
     """Rank a database block with ties in row order, and add up what the ranks of its relevant items give.
 
     Args:
-        planes, label_planes, levels: as in `bit_slices.count_bit_slices`; up to MOST_BITS bits.
+        planes, label_planes, rows, levels: as in `bit_slices.count_bit_slices`; up to MOST_BITS bits.
         places: (Q, distances) uint64, rank * 2^32 of the last item so far at each distance, at first the number of
             nearer items; distances up to the next multiple of LOW.
         relevant_places: the same among the relevant items, not multiplied.
@@ -169,7 +179,6 @@ def sweep_slices(  # type: ignore[no-untyped-def]
         chunks = min(TILE // WORDS, planes.shape[0] - start)
         sum_tile(flat, start, chunks, triples, entries, table, digits)
         for q in range(queries.shape[0]):
-            # Rows past the last have no labels: they are never relevant, and come after all others.
             sum_labels(flat_labels, start * step, step, chunks, wanted[q, : sizes[q]], levels, masks, TILE)
             if levels > 2:
                 for i in range(0, chunks * WORDS, WORDS):
@@ -206,3 +215,9 @@ def sweep_slices(  # type: ignore[no-untyped-def]
                 discounted,
                 sums,
             )
+    padding = np.uint64(planes.shape[0] * planes.shape[2] * 64 - rows)
+    for q in range(queries.shape[0]):
+        ones = np.uint64(0)
+        for w in range(queries.shape[1]):
+            ones += popcount(queries[q, w])
+        places[q, ones] -= padding << np.uint64(32)  # what follows the last row looks like codes of zeros, not relevant
