@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from pathlib import Path
 
 import httpx2
 import numpy as np
@@ -23,6 +24,7 @@ from starlette.testclient import TestClient
 
 from hashzoo.codes import Codes
 from hashzoo.search import Collection
+from hashzoo.serve.app import CONDITION
 from hashzoo.serve.limits import Limits
 from hashzoo.serve.run import service
 from hashzoo.serve.served import names_of
@@ -431,3 +433,20 @@ def test_a_service_ends_when_it_is_asked_to(served, tiny):
     assert httpx2.get(f"{address}api/collections", headers={"host": "evil.example"}).status_code == 421
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+def test_the_docs_name_every_request_option_and_limit(client):
+    page = (Path(__file__).parents[1] / "docs" / "serve.md").read_text(encoding="utf-8")
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path.replace('{name}', 'NAME').replace('{id}', 'ID')}" in page, path
+    limits = Limits()
+    for usual, option in (
+        (f"{limits.body // 2**20} MB", "--max-body"),
+        (f"{limits.pixels // 10**6} million", "--max-pixels"),
+        (f"{limits.k}", "--max-k"),
+        (f"{limits.seconds:g}", "--timeout"),
+        (f"{limits.at_once}", "--max-at-once"),
+    ):
+        assert f"| {usual} | `{option}` |" in page, option
+    assert f"| {limits.characters:,}, {CONDITION:,} |" in page
