@@ -117,12 +117,13 @@ def _half(outputs: Any, shape: tuple[int, int]) -> np.ndarray:
 def due(manifest: Manifest) -> Sequence[Part]:
     """Segments that an append merges first, so that there are few, about 16 of each size, however small the batches.
 
-    Sizes are counted in powers of 16, so each row is copied once for each of them.
+    Sizes are below 4,096 rows, below 65,536 and below 262,144: each row is copied about once for each, and more often
+    while its segment is so small that it is written in no time.
     """
     sizes: dict[int, list[Part]] = {}
     for part in manifest.segments:
         if part.live < MERGED_ROWS // FANOUT:
-            sizes.setdefault((part.live.bit_length() - 1) // 4, []).append(part)
+            sizes.setdefault(max(0, (part.live.bit_length() - 9) // 4), []).append(part)
     return next((parts for _, parts in sorted(sizes.items()) if len(parts) >= FANOUT), ())
 
 
