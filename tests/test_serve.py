@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import signal
+import socket
 import struct
+import subprocess
+import sys
 import threading
 import zlib
+from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +24,7 @@ from starlette.testclient import TestClient
 
 from hashzoo.codes import Codes
 from hashzoo.search import Collection
+from hashzoo.serve.app import CONDITION
 from hashzoo.serve.limits import Limits
 from hashzoo.serve.run import service
 from hashzoo.serve.served import names_of
@@ -392,3 +400,53 @@ def test_the_page_asks_for_nothing_elsewhere(client):
 def test_names_in_addresses(tmp_path):
     paths = [tmp_path / name for name in ("codes", "other/codes", "my codes", "..odd")]
     assert names_of(paths) == ["codes", "codes-2", "my-codes", "odd"]
+
+
+def test_the_command_line_refuses(served, sentence, tmp_path, monkeypatch):
+    empty = tmp_path / "token"
+    empty.write_text("\n")
+    for arguments, said in (
+        ((tmp_path,), "there is no collection"),
+        ((served["rows"], "--token-file", empty), "is empty"),
+        ((served["rows"], "--token-file", tmp_path), "cannot be read as a token"),
+        ((served["rows"], "--host", "no.such.host.invalid"), "is no address of this machine"),
+    ):
+        assert said in sentence("serve", "--port", 0, *arguments), arguments
+    monkeypatch.setenv("HASHZOO_TOKEN", "two words")
+    assert "printable ASCII" in sentence("serve", served["rows"])
+    monkeypatch.delenv("HASHZOO_TOKEN")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} is taken" in sentence("serve", served["rows"], "--port", port)
+
+
+def test_a_service_ends_when_it_is_asked_to(served, tiny):
+    code = "import sys; sys.argv[0] = 'hashzoo'; from hashzoo.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", str(served["files"]), "--port", "0"]
+    path = os.pathsep.join([str(tiny.folder), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
+    said = process.stdout.readline()
+    address = said.partition(" at ")[2].partition(" ")[0]
+    assert httpx2.get(f"{address}healthz").status_code == 200
+    assert httpx2.get(f"{address}api/collections", headers={"host": "evil.example"}).status_code == 421
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def test_the_docs_name_every_request_option_and_limit(client):
+    page = (Path(__file__).parents[1] / "docs" / "serve.md").read_text(encoding="utf-8")
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path.replace('{name}', 'NAME').replace('{id}', 'ID')}" in page, path
+    limits = Limits()
+    for usual, option in (
+        (f"{limits.body // 2**20} MB", "--max-body"),
+        (f"{limits.pixels // 10**6} million", "--max-pixels"),
+        (f"{limits.k}", "--max-k"),
+        (f"{limits.seconds:g}", "--timeout"),
+        (f"{limits.at_once}", "--max-at-once"),
+    ):
+        assert f"| {usual} | `{option}` |" in page, option
+    assert f"| {limits.characters:,}, {CONDITION:,} |" in page

@@ -69,7 +69,9 @@ def search(
         ]
         print_json({**about, "bits": collection.bits, "queries": asked})
         return
-    print(f"{codes}: {len(collection):,} codes by {model.name}")
+    from rich.text import Text
+
+    console().print(Text(f"{codes}: {len(collection):,} codes by {model.name}", overflow="fold"))
     for query, hits in zip(queries, found, strict=True):
         _print(str(query), hits, list(collection.columns))
 

@@ -45,6 +45,8 @@ def serve(
         raise HashzooError("a token is printable ASCII without spaces; choose another one")
 
     def say(address: str) -> None:
+        if host not in ("127.0.0.1", "localhost", "::1") and not token:
+            print(f"hashzoo: whoever reaches {address} can search; set HASHZOO_TOKEN to ask for it", file=sys.stderr)
         print(f"serving {', '.join(map(str, codes))} at {address} (Ctrl-C ends it)", flush=True)
 
     with contextlib.redirect_stdout(sys.stderr):  # what encoders print must not end up in our data
@@ -63,6 +65,4 @@ def serve(
         at_once=max_at_once,
         where=where,
     )
-    if host not in ("127.0.0.1", "localhost", "::1") and not token:
-        print(f"hashzoo: everyone who reaches {host} can search; HASHZOO_TOKEN=... asks for a token", file=sys.stderr)
     run(codes, limits, host=host, port=port, token=token, say=say)
