@@ -279,4 +279,18 @@ STUDIES: dict[str, Study] = {
         ),
     ),
     "folds": Study("Five-fold cross-validation", {"method": method}),
+    "wiki": Study(
+        "The studies again on wiki",
+        {"bits": lambda run: run["bits"], "method": method, "settings": changed},
+        compared=(
+            *OTHERS,
+            ("soda-sets", "soda"),
+            ("soda-sets", "resnet"),
+            ("soda", "soda trainer.student=free"),
+            ("soda", "soda trainer.student=none"),
+            ("soda", "soda trainer.alpha=0.0"),
+            ("soda", "soda trainer.beta=0.0"),
+            ("soda", "soda trainer.teacher_epochs=10"),
+        ),
+    ),
 }
