@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serving import listening, scenes
 
 from hashzoo.serve.limits import Limits
@@ -44,7 +45,8 @@ def check(cases) -> None:
     @given(cases)
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     def one(case):
-        case.call_and_validate()
+        # That a code has the length of the collection's, and a condition is SQL, no schema says: such may be refused.
+        case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
     one()
 
@@ -120,13 +122,13 @@ def test_malformed_requests_break_nothing(served, capfd):
     chance = random.Random(seed)
     with listening(service(list(served.values()), LIMITS)) as address:
         statuses = {}
-        for number in range(5 * EXAMPLES):
+        for number in range(25 * EXAMPLES):
             answer = sent(address, requests(chance))
             status = answer[9:12].decode("latin-1")
             statuses[status] = statuses.get(status, 0) + 1
             assert status != "500", (seed, number, answer)
             assert str(served["rows"].parent).encode() not in answer
-        assert {"200", "400", "422"} <= set(statuses), statuses
+        assert {"400", "404", "422"} <= set(statuses), statuses
         healthy(address)
     said = capfd.readouterr()
     assert "Traceback" not in said.err, said.err
