@@ -54,7 +54,7 @@ class MithHead(nn.Module):
         self,
         widths: Mapping[str, Any],
         bits: int,
-        width: int = 128,
+        width: int = 64,
         layers: int = 1,
         blocks: int = 2,
         top: int = 8,
