@@ -1,6 +1,6 @@
 """The search service under requests that nobody meant: by its own description, by mutation, and many at once.
 
-HASHZOO_FUZZ=2000 python -m pytest tests/test_serve_fuzz.py sends 2,000 of each kind instead of a few.
+HASHZOO_FUZZ=300 python -m pytest tests/test_serve_fuzz.py sends some ten thousand instead of a few, others each time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from hashzoo.serve.limits import Limits
 from hashzoo.serve.run import service
 
 EXAMPLES = int(os.environ.get("HASHZOO_FUZZ", "8"))
+CAMPAIGN = "HASHZOO_FUZZ" in os.environ
+# No description tells that a text is no condition, and noise no picture: some of what it allows is refused.
+NOT_CHECKED = [positive_data_acceptance]
 LIMITS = Limits(body=200_000, pixels=100_000, at_once=16)
 
 
@@ -43,10 +46,17 @@ def check(cases) -> None:
     """Send requests as the description allows, and as it forbids, and hold the answers against it."""
 
     @given(cases)
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        derandomize=not CAMPAIGN,
+    )
     def one(case):
-        # That a code has the length of the collection's, and a condition is SQL, no schema says: such may be refused.
-        case.call_and_validate(excluded_checks=[positive_data_acceptance])
+        response = case.call()
+        assert response.status_code != 500
+        case.validate_response(response, excluded_checks=NOT_CHECKED)
 
     one()
 
@@ -118,7 +128,7 @@ def sent(address: str, content: bytes) -> bytes:
 
 
 def test_malformed_requests_break_nothing(served, capfd):
-    seed = random.randrange(2**32)
+    seed = random.randrange(2**32) if CAMPAIGN else 0
     chance = random.Random(seed)
     with listening(service(list(served.values()), LIMITS)) as address:
         statuses = {}
