@@ -1,0 +1,226 @@
+"""Cells side by side give what cells one after the other give; a worker that is lost loses its cell, for a moment."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import HERE, SMALL
+
+from hashzoo import runners
+from hashzoo.benchmark import bench
+from hashzoo.errors import HashzooError
+from hashzoo.opening import open_dataset
+from hashzoo.report import collect, make_table
+from hashzoo.runners import processes
+from hashzoo.settings import parse_assignments
+
+DEADLY = '''
+import os, signal
+from pathlib import Path
+from hashzoo import Trainer
+
+class Deadly(Trainer):
+    """Ends its process at 8 bits, always; at others it is killed in the middle of its first training."""
+    def fit(self, job):
+        print("a method that prints")
+        job.log(epoch=1, loss=0.5)
+        if job.bits == 8:
+            os._exit(9)
+        mark = Path("killed")
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job.towers()
+'''
+DEADLY_PLUGIN = """
+from hashzoo.plugin import Method, Part, hookimpl
+HASHZOO_API = 1
+
+@hookimpl
+def hashzoo_trainers():
+    return [Part("deadly", "hashzoo_deadly.parts:Deadly", "ends its process")]
+
+@hookimpl
+def hashzoo_methods():
+    return [Method("deadly", "tiny", "bow", trainer="deadly", settings={"text.size": 64})]
+"""
+
+
+def run(jobs, runs="runs", methods=("toy",), bits=(8, 16), **options):
+    asked = {"dataset": "scenes", "encoders": "tiny+bow", "settings": SMALL, "runs": runs, **options}
+    return bench(methods, bits, jobs=jobs, **asked)
+
+
+def same_files(one, other):
+    for name in ("codes.npz", "per_query.npz", "model.safetensors"):
+        assert Path(one["run"], name).read_bytes() == Path(other["run"], name).read_bytes()
+
+
+def table_of(found):
+    """The table without its seconds."""
+    table = make_table(found)
+    return replace(table, rows=tuple(replace(row, seconds="") for row in table.rows))
+
+
+def test_two_processes_make_the_bytes_and_the_table_that_one_makes(tiny, capfd):
+    tiny.install(HERE / "plugins_broken" / "exits")
+    seen = []
+    swept = {"sweep": {"trainer.epochs": [1, 2], "image_head.hidden": [0, 8]}}
+    together = run(2, "together", bits=(8,), **swept, watch=seen.append)
+    assert capfd.readouterr().err.count("plugin 'exits'") == 1  # told once: no worker tries it again
+    alone = run(1, "alone", bits=(8,), **swept)
+    assert table_of(together) == table_of(alone)
+    for one, other in zip(together["results"], alone["results"], strict=True):
+        assert one["key"] == other["key"]
+        same_files(one, other)
+    assert (seen[0].kind, seen[0].content) == ("workers", {"runner": "processes", "workers": 2, "cells": 5})
+    assert sorted(event.number for event in seen if event.kind == "done") == [1, 2, 3, 4, 5]
+    assert {event.number for event in seen if event.kind == "epoch"} == {1, 2, 3, 4}
+    again = run(2, "together", bits=(8,), **swept)
+    assert all(result["reused"] for result in again["results"])
+    assert make_table(again) == make_table(together)
+
+
+def test_cells_that_are_alike_are_trained_once(tiny):
+    seen = []
+    words = {"sweep": {"trainer.lr": ["0.01", "1e-2"]}}
+    found = run(None, bits=(8,), runner="local", **words, watch=seen.append)
+    assert [result["method"] for result in found["results"]] == ["toy", "random"]
+    assert [event.number for event in seen if event.kind == "start"] == [1, 3]
+    assert sorted(event.number for event in seen if event.kind == "done") == [1, 2, 3]
+
+
+def test_a_cell_that_fails_in_a_worker_is_kept_and_the_others_go_on(tiny):
+    outcome = run(2, methods=("fragile",), bits=(16, 32))
+    assert [(r["method"], r["bits"], r["status"]) for r in outcome["results"]] == [
+        ("fragile", 16, "ok"),
+        ("fragile", 32, "failed"),
+        ("random", 16, "ok"),
+        ("random", 32, "ok"),
+    ]
+
+
+def test_a_worker_that_is_killed_loses_its_cell_and_no_other(tiny):
+    """The trainer ends its process at 8 bits, and at 16 when it is called for the first time; it prints, too."""
+    tiny.write("hashzoo-deadly", "hashzoo_deadly", DEADLY_PLUGIN, DEADLY)
+    seen = []
+    found = run(2, methods=("deadly", "toy"), watch=seen.append)
+    failed, *others = found["results"]
+    assert (failed["method"], failed["bits"], failed["status"]) == ("deadly", 8, "failed")
+    assert failed["reason"] == "its worker process was lost 3 times, ended with exit code 9"
+    assert Path(failed["run"], "error.txt").read_text() == failed["reason"]
+    assert [(one["method"], one["bits"], one["status"]) for one in others] == [
+        (method, bits, "ok") for method, bits in [("deadly", 16), *((m, b) for m in ("toy", "random") for b in (8, 16))]
+    ]
+    lost = [(event.number, event.content["times"]) for event in seen if event.kind == "lost"]
+    assert sorted(lost) == [(1, 1), (1, 2), (1, 3), (2, 1)]
+    assert next(event.content for event in seen if event.kind == "lost" and event.number == 2) == {
+        "reason": "ended by SIGKILL, often for lack of memory",
+        "times": 1,
+    }
+    (shown,) = collect(Path("runs"))
+    assert [r["reason"] for r in shown["results"] if r["status"] == "failed"] == [failed["reason"]]
+
+
+def test_what_stops_a_bench_stops_it_in_a_worker(tiny):
+    """A disk that is full, here a folder that is a file, is no fault of one cell."""
+    (track,) = {Path(r["run"]).parents[1] for r in run(1, methods=("random",))["results"]}
+    (track / "toy").write_text("in the way")
+    with pytest.raises(HashzooError, match="toy.* cannot be written"):
+        run(2)
+    assert not multiprocessing.active_children()
+
+
+def test_few_cells_and_trained_encoders_stay_in_this_process(tiny, monkeypatch):
+    monkeypatch.setattr(runners, "available_threads", lambda: 8)
+    made = []
+    monkeypatch.setattr(processes.Processes, "run", lambda self, *rest: made.append(self.jobs))
+    run(None, bits=(8,))
+    assert made == []
+    with pytest.raises(KeyError):  # nothing was trained, so there is no result to collect
+        run(None, "many", bits=(8, 16, 24))
+    with pytest.raises(KeyError):
+        run(None, bits=(8,), runner="processes", fresh=True)
+    assert made == [3, 2]
+    run(None, "many", bits=(8, 16, 24), runner="local")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--runner", "proceses"], "no runner is called 'proceses'; did you mean processes?"),
+        (["--runner", "local", "--jobs", "2"], "leave --jobs out, or type --runner processes"),
+        (["--ray-address", "auto"], "type --runner ray --ray-address auto"),
+        (["--runner", "ray"], "run: pip install 'hashzoo[ray]'"),
+    ],
+)
+def test_what_is_refused(options, said, tiny, sentence, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else find(name, *rest))
+    assert said in sentence("bench", "--method", "toy", *options)
+    assert not Path("runs").exists()
+
+
+def test_a_data_set_that_is_an_object_is_trained_here(tiny):
+    data = open_dataset("scenes", parse_assignments(SMALL, [], ["dataset"]))
+    with pytest.raises(HashzooError, match="as an object; leave jobs and runner out"):
+        bench(["toy"], [8], dataset=data, encoders="tiny+bow", runner="processes")
+
+
+def test_a_worker_prints_to_stderr(tiny, capfd):
+    tiny.write("hashzoo-deadly", "hashzoo_deadly", DEADLY_PLUGIN, DEADLY)
+    run(2, methods=("deadly",), bits=(16,))
+    captured = capfd.readouterr()
+    assert "a method that prints" in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(3)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
+def test_workers_that_cannot_be_started_are_one_sentence(code, tiny, monkeypatch):
+    monkeypatch.setattr(processes, "_serve", functools.partial(exec, f"{code}\n"))
+    with pytest.raises(HashzooError, match="cannot be started .* under if __name__ == '__main__'"):
+        run(2)
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_bench_that_is_killed(tiny, tmp_path):
+    command = (
+        "import sys; from hashzoo.benchmark import bench\n"
+        f"bench(['toy'], [8, 16], dataset='scenes', encoders='tiny+bow', jobs=2, "
+        f"settings={[*SMALL, 'trainer.epochs=100000']!r})"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(f"if __name__ == '__main__':\n    {command.replace(chr(10), chr(10) + '    ')}\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tiny.folder), *sys.path])}
+    started = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while len(list(Path("runs").glob("*/toy/*/train.jsonl"))) < 2 and time.monotonic() < deadline:
+            assert started.poll() is None
+            time.sleep(0.2)
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+        while _group(started.pid) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not _group(started.pid)
+    finally:
+        if _group(started.pid):
+            os.killpg(started.pid, signal.SIGKILL)
+
+
+def _group(leader: int) -> bool:
+    """Whether a process group still has a process that runs."""
+    states = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout.split("\n")
+    found = [line.split() for line in states if line.strip()]
+    return any(int(group) == leader and not state.startswith("Z") for group, state in found)
