@@ -104,9 +104,11 @@ class _Bench:
         self._too_large_since = float("inf")
         self.pending: dict[Any, tuple[int | None, str, dict[str, float]]] = {}
 
-    def submit(self, task: int | None, one: str, threads: int, gpu: bool, retries: int = TRIES - 1) -> None:
+    def submit(self, task: int | None, one: str, threads: int, gpu: bool, retries: int | None = None) -> None:
         need = {"CPU": float(threads), "GPU": float(gpu)}
-        asking = self._obey.options(num_cpus=threads, num_gpus=int(gpu), max_retries=retries)
+        asking = self._obey.options(
+            num_cpus=threads, num_gpus=int(gpu), max_retries=TRIES - 1 if retries is None else retries
+        )
         self.pending[asking.remote(self._orders, one, task, self._board)] = task, one, need
 
     def collect(self, plans: Sequence[Plan], tasks: Mapping[int, tuple[int, Cell]], until: int | None = None) -> None:
