@@ -64,17 +64,20 @@ class Watch:
         seconds = "reused" if result["reused"] else f"{sum(result['seconds'].values()):.1f} s"
         return f"i2t {scores['i2t']['map']:.3f}  t2i {scores['t2i']['map']:.3f}  ({seconds})"
 
-    def _show(self) -> None:
-        """All that are in training, a line each, as far as the terminal has lines."""
-        if self._status is None or not (self._training or self._running):
-            return
-        from rich.text import Text
-
+    def shown(self) -> list[str]:
+        """The workers, and all cells in training, a line each, as far as the terminal has lines."""
         lines = list(self._training.values())
         room = max(self._console.height - 4, 1)
         if len(lines) > room:
             lines[room:] = [f"and {len(lines) - room} more"]
-        self._status.update(Text("\n".join(filter(None, (self._about, *lines))), no_wrap=True, overflow="ellipsis"))
+        return [*filter(None, [self._about]), *lines]
+
+    def _show(self) -> None:
+        if self._status is None or not (self._training or self._running):
+            return
+        from rich.text import Text
+
+        self._status.update(Text("\n".join(self.shown()), no_wrap=True, overflow="ellipsis"))
         if not self._running:
             self._status.start()
             self._running = True
