@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def start(served, tmp_path):
 @pytest.fixture
 def client(start):
     return start()
+
+
+def soon(told) -> None:
+    """Wait until something is told."""
+    end = time.monotonic() + 30
+    while not told():
+        assert time.monotonic() < end, "half a minute has passed"
+        time.sleep(0.01)
 
 
 def picture(row=0, form="png") -> bytes:
@@ -293,21 +302,18 @@ def test_slow_requests_are_given_up(served):
 
 def test_too_many_at_once_are_told_to_come_again(start, monkeypatch):
     client = start(Limits(at_once=2))
-    going, released = threading.Semaphore(0), threading.Event()
+    released = threading.Event()
 
     def slow(one, number):
-        going.release()
-        released.wait(10)
+        released.wait(30)
         return {}
 
     monkeypatch.setattr("hashzoo.serve.served.Served.item", slow)
     threads = [threading.Thread(target=client.get, args=("/api/collections/rows/items/1",)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    assert going.acquire(timeout=10)
+    soon(lambda: client.app.working == 2)  # a request before that could take the place of the second one
     refused = client.get("/api/collections")
-    while refused.status_code == 200:  # the second one was not there yet
-        refused = client.get("/api/collections")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert client.get("/healthz").status_code == 200
     released.set()
@@ -329,15 +335,11 @@ def test_what_a_writer_adds_is_seen(client, served, monkeypatch):
     assert before["hits"][0]["distance"] > 0
     writer = Collection(served["rows"])
     (number,) = writer.append(Codes(np.full((1, 3), 255, dtype=np.uint8), 24), metadata={"text": ["all ones"]})
-    for _ in range(500):
-        found = post(client, "rows", {"code": code}, k=1).json()
-        if found["codes"] > before["codes"]:
-            break
-    (hit,) = found["hits"]
+    soon(lambda: post(client, "rows", {"code": code}, k=1).json()["codes"] > before["codes"])
+    (hit,) = post(client, "rows", {"code": code}, k=1).json()["hits"]
     assert (hit["id"], hit["distance"], hit["metadata"]) == (number, 0, {"text": "all ones", "labels": None})
     writer.delete([number])
-    while post(client, "rows", {"id": int(number)}).status_code == 200:
-        pass
+    soon(lambda: post(client, "rows", {"id": int(number)}).status_code == 404)
 
 
 def test_a_collection_that_breaks_is_told_of_and_the_last_state_kept(client, served, monkeypatch, capsys):
@@ -345,13 +347,16 @@ def test_a_collection_that_breaks_is_told_of_and_the_last_state_kept(client, ser
     before = post(client, "rows", {"text": "a"}).json()["hits"]
     content = (served["rows"] / "manifest.json").read_text()
     (served["rows"] / "manifest.json").write_text("{")
-    while client.get("/healthz").json() != {"status": "ok", "stale": ["rows"]}:
-        pass
+    soon(lambda: client.get("/healthz").json() == {"status": "ok", "stale": ["rows"]})
     assert post(client, "rows", {"text": "a"}).json()["hits"] == before
     (served["rows"] / "manifest.json").write_text(content)
-    while client.get("/healthz").json()["stale"]:
-        pass
+    soon(lambda: not client.get("/healthz").json()["stale"])
     assert capsys.readouterr().err.count("rows cannot be read again") == 1
+    with monkeypatch.context() as broken:
+        broken.setattr("hashzoo.search.Collection.refresh", lambda collection: 1 / 0)  # no error of ours
+        soon(lambda: "rows" in client.get("/healthz").json()["stale"])
+    soon(lambda: not client.get("/healthz").json()["stale"])
+    assert "rows cannot be read again: ZeroDivisionError: division by zero" in capsys.readouterr().err
 
 
 def test_queries_that_come_together_are_answered_each_by_its_own(client, served):
@@ -372,7 +377,7 @@ def test_queries_that_come_together_are_answered_each_by_its_own(client, served)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert not wrong
 
 

@@ -150,15 +150,18 @@ class Served:
         return content
 
     def refresh(self) -> None:
-        """See what a writer has added or deleted; a state that cannot be read is told once, and the last one kept."""
+        """See what a writer has added or deleted; a state that cannot be read is told once, and the last one kept.
+
+        Whatever is wrong with it: an error that got out would end all further looks.
+        """
         try:
             if self.collection.refresh():
                 self.warm()
                 self._thumbnails.clear()
             self.stale = False
-        except HashzooError as error:
+        except Exception as error:
             if not self.stale:
-                print(f"hashzoo: {self.name} cannot be read again: {error}", file=sys.stderr)
+                print(f"hashzoo: {self.name} cannot be read again: {one_line(error)}", file=sys.stderr)
             self.stale = True
 
     def _located(self, number: int) -> tuple[Snapshot, np.ndarray]:

@@ -54,7 +54,7 @@ def hashzoo_methods() -> list[Method]:
             loss="dchmt",
             image_head="hashzoo_clip.heads:SelectHead",
             text_head="hashzoo_clip.heads:SelectHead",
-            settings=COMMON,
+            settings=COMMON | {"trainer.lr": 0.01},
             summary="two logits a bit and their softmax, distances with a margin",
             paper="Tu et al.: Differentiable Cross-modal Hashing via Multimodal Transformers, ACM MM 2022",
             status="reconstruction",

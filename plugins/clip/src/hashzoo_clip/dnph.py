@@ -104,7 +104,7 @@ class DnphTrainer(ProxyTrainer):
         encoder_lr: the same of encoders that are trained along.
         weight_decay: AdamW's.
         margin: added to the distance of a row to its own proxies.
-        noise: weight of the assigned random codes.
+        noise: weight of the assigned random codes, 0.1 in the authors' code, where CLIP is trained along.
         proxy_lr: SGD's, of the proxies.
     """
 
@@ -116,7 +116,7 @@ class DnphTrainer(ProxyTrainer):
         encoder_lr: float = 1e-5,
         weight_decay: float = 0.2,
         margin: float = 1.0,
-        noise: float = 0.1,
+        noise: float = 0.01,
         proxy_lr: float = 1e-4,
     ):
         super().__init__(epochs, batch, lr, encoder_lr, weight_decay, proxy_lr)

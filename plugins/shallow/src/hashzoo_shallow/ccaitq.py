@@ -30,7 +30,7 @@ class CcaItq(Trainer):
         iterations: of ITQ, 50 in the paper.
     """
 
-    def __init__(self, ridge: float = 0.1, power: float = 1.0, iterations: int = 50):
+    def __init__(self, ridge: float = 1.0, power: float = 1.0, iterations: int = 50):
         above_zero(ridge=ridge, iterations=iterations)
         self.ridge, self.power, self.iterations = ridge, power, iterations
 
