@@ -99,6 +99,12 @@ def test_a_gpu_is_given_by_ray_and_not_named():
         ray_tasks._takes_gpu(on(device="cuda:1"))
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:99999"])
+def test_where_nobody_listens_is_told_at_once(address):
+    with pytest.raises(HashzooError, match="cannot be reached at .* ray start --head"), ray_tasks._connected(address):
+        pass
+
+
 @pytest.mark.slow
 def test_a_node_is_killed_and_its_cell_is_trained_on_the_other(tiny, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'hashzoo[ray]'")

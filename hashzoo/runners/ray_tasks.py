@@ -10,7 +10,9 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -202,23 +204,21 @@ class _Bench:
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[Any]:
     """Ray, connected for the block."""
-    # Whether something is told to the makers of Ray is for whoever runs the cluster to say.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    if ray.is_initialized():
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
+    _check_address(address)
+    # Whether something is told to the makers of Ray is for whoever runs a cluster to say.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
     own: dict[str, Any] = {"num_cpus": available_threads(), "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except Exception as error:
-        raise HashzooError(
-            f"Ray cannot be reached at '{address}' ({one_line(error)}); start one with ray start --head, or leave "
-            f"--ray-address out",
-            exit_code=1,
-        ) from error
+        raise _unreachable(address, error) from error
     try:
         yield ray
     except ray.exceptions.RayError as error:
@@ -228,6 +228,25 @@ def _connected(address: str) -> Iterator[Any]:
         ) from error
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raise where nobody listens: Ray itself tries for minutes."""
+    match = re.fullmatch(r"(?:ray://)?(.+):(\d{1,5})", address)
+    if match is None:
+        return
+    try:
+        socket.create_connection((match[1].strip("[]"), int(match[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: BaseException) -> HashzooError:
+    return HashzooError(
+        f"Ray cannot be reached at '{address}' ({one_line(error)}); start one with ray start --head, or leave "
+        f"--ray-address out",
+        exit_code=1,
+    )
 
 
 def _takes_gpu(plan: Plan) -> bool:
