@@ -204,9 +204,9 @@ class _Bench:
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[Any]:
     """Ray, connected for the block."""
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        yield ray
+    loaded = sys.modules.get("ray")
+    if loaded is not None and loaded.is_initialized():
+        yield loaded
         return
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     _check_address(address)
