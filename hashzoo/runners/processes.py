@@ -119,6 +119,8 @@ class _Pool:
 
     def end(self) -> None:
         for one in self._workers:
+            one.process.terminate()
+        for one in self._workers:
             one.end()
 
 
@@ -157,9 +159,10 @@ class _Worker:
     def how(self) -> str:
         """How it ended."""
         code = self.process.exitcode
-        if code == -signal.SIGKILL:
-            return "ended by SIGKILL, often for lack of memory"
-        return f"ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
+        if code is None or code >= 0:
+            return f"ended with exit code {code}"
+        name = signal.Signals(-code).name
+        return f"ended by {name}" + (", often for lack of memory" if name == "SIGKILL" else "")
 
     def end(self) -> None:
         self.process.terminate()

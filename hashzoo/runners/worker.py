@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hashzoo.plan import Plan
     from hashzoo.recipe import Cell
 
+# What else decides which plugins there are, and where the cache is.
+VARIABLES = ("HASHZOO_CACHE", "XDG_CACHE_HOME", "HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT")
 BETWEEN_LINES = 0.25  # seconds: a quick epoch is over before anybody has read of it
 
 
@@ -32,7 +34,7 @@ def orders_for(plans: Sequence[Plan], environment: dict[str, str]) -> str:
     # What cannot be used was told by this process, and may have taken long: no worker tries it again.
     usable = {plugin.name for plugin in plans[0].zoo.plugins if plugin.state == "ok"}
     unusable = [plugin.name for plugin in plans[0].zoo.unusable() if plugin.name not in usable]
-    variables = {name: value for name, value in os.environ.items() if name.startswith(("HASHZOO_", "XDG_CACHE"))}
+    variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     blocked = {"HASHZOO_BLOCK": ",".join([os.environ.get("HASHZOO_BLOCK", ""), *unusable])}
     # Runs that take all processors have the same key wherever they are trained.
     processors = {PROCESSORS: str(available_threads())}
