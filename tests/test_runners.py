@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import HERE, SMALL
 
 from hashzoo import runners
-from hashzoo.benchmark import bench
+from hashzoo.benchmark import Request, _plans, bench
+from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
+from hashzoo.processors import PROCESSORS
 from hashzoo.report import collect, make_table
-from hashzoo.runners import processes
+from hashzoo.runners import processes, worker
 from hashzoo.settings import parse_assignments
 
 DEADLY = '''
@@ -178,6 +182,35 @@ def test_workers_that_cannot_be_started_are_one_sentence(tiny, monkeypatch):
     monkeypatch.setattr(processes, "_serve", len)  # which refuses what a worker is given
     with pytest.raises(HashzooError, match=r"cannot be started \(ended with exit code 1\).* __name__ == '__main__'"):
         run(1, bits=(8,), runner="processes")
+
+
+@pytest.mark.parametrize(
+    "asked", [{"folds": 2}, {"stream": Stream(chunk=30)}, {"sweep": {"dataset.pixels": ["16", "24"]}}]
+)
+def test_a_worker_makes_the_plans_that_the_bench_has(asked, tiny, monkeypatch):
+    for name in ("HASHZOO_BLOCK", PROCESSORS):  # which a worker sets, in a process of its own
+        monkeypatch.setenv(name, "")
+    settings = ["dataset.pairs=100", "dataset.difficulty=0"]
+    request = Request(["toy"], [8, 16], "scenes", "tiny+bow", settings=settings, **asked)
+    plans = _plans(request, None)
+    made = worker.Worker(worker.orders_for(plans, {}))
+    for number, plan in enumerate(plans):
+        other = made._plan_of(number)
+        assert other.track.id == plan.track.id
+        assert [other.request(cell) for cell in other.cells] == [plan.request(cell) for cell in plan.cells]
+        assert [worker._cell_of(json.loads(json.dumps(asdict(cell)))) for cell in plan.cells] == plan.cells
+
+
+def test_a_node_that_cannot_make_the_same_runs_says_so(tmp_path):
+    plan = SimpleNamespace(runs=tmp_path, track=SimpleNamespace(id="track"), request=lambda cell: "other")
+    with pytest.raises(HashzooError, match="does not see the runs folder .* give --runs a folder that all nodes share"):
+        worker._check_same(plan, None, "this")
+    (tmp_path / "track").mkdir()
+    (tmp_path / "track" / "track.json").touch()
+    with pytest.raises(HashzooError, match="other packages, plugins or files .* install the same on both"):
+        worker._check_same(plan, None, "this")
+    with pytest.raises(HashzooError, match="has no folder /nowhere; type the command in a folder that all nodes share"):
+        worker.Worker(json.dumps({"folder": "/nowhere"}))
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hashzoo.plan import Plan
     from hashzoo.recipe import Cell
 
-# What else decides which plugins there are, and where the cache is.
+# These decide which plugins there are, and where the cache is.
 VARIABLES = ("HASHZOO_CACHE", "XDG_CACHE_HOME", "HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT")
 BETWEEN_LINES = 0.25  # seconds: a quick epoch is over before anybody has read of it
 
