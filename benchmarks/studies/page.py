@@ -200,6 +200,27 @@ def direction_facts(runs: list[Run]) -> dict[str, str]:
     }
 
 
+def harder(name: str, default: float) -> Value:
+    """A setting of the training data, as a percentage."""
+    return lambda run: f"{100 * run['track'].get('training', {}).get('settings', {}).get(name, default):.0f} %"
+
+
+def noise_facts(runs: list[Run]) -> dict[str, str]:
+    """What each method loses from clean labels to the most wrong ones, and to the fewest."""
+    means: dict[tuple[str, float, float], list[float]] = defaultdict(list)
+    for run in runs:
+        asked = run["track"].get("training", {}).get("settings", {})
+        means[run["method"], asked.get("label_noise", 0.0), asked.get("kept_labels", 1.0)].append(both(run))
+    methods = [name for name in dict.fromkeys(run["method"] for run in runs) if name != "random"]
+    return {
+        f"{name} with {words} less with all labels right": signed(
+            statistics.fmean(means[name, noise, kept]) - statistics.fmean(means[name, 0.0, 1.0])
+        )
+        for noise, kept, words in ((0.4, 1.0, "40 % of the rows wrong"), (0.0, 0.1, "10 % of the labels kept"))
+        for name in methods
+    }
+
+
 def _all(value: Value) -> Callable[[list[Run]], list[float]]:
     return lambda group: [value(run) for run in group]
 
@@ -279,6 +300,13 @@ STUDIES: dict[str, Study] = {
         ),
     ),
     "folds": Study("Five-fold cross-validation", {"method": method}),
+    "noise": Study(
+        "Wrong labels and missing ones",
+        {"wrong": harder("label_noise", 0), "kept": harder("kept_labels", 1)},
+        across=method,
+        compared=OTHERS,
+        facts=noise_facts,
+    ),
     "wiki": Study(
         "The studies again on wiki",
         {"bits": lambda run: run["bits"], "method": method, "settings": changed},
