@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hashzoo import parallel, zoo
+from hashzoo import runners, zoo
 from hashzoo.data import Dataset
 from hashzoo.data.folds import MAX_FOLDS
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import train_data
-from hashzoo.plan import Plan, check_device, find_device, plan_of
-from hashzoo.recipe import Cell, available_threads, parse_encoders
+from hashzoo.plan import Plan, check_device, plan_of
+from hashzoo.recipe import Cell, parse_encoders
 from hashzoo.settings import SHARED, Assignment, parse_assignments, text_of
+from hashzoo.shard import Shard
 from hashzoo.sweep import axes_of, cells_of, combinations, setting_names
 
 FLOOR_METHOD = "random"
@@ -32,7 +33,11 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class Event:
-    """How far a bench is. `kind` is "start", "epoch" (content: a line of train.jsonl) or "done" (the result).
+    """How far a bench is.
+
+    `kind` is "workers" (content: the runner, how many workers it has, how many cells they get), and of a cell "start",
+    "epoch" (a line of train.jsonl), "lost" (the reason why its worker is gone, and how often one was) or "done" (the
+    result). Cells that are trained side by side are told of in any order; not every epoch is, then.
 
     `track` says which of several tracks it is about: "train_data.label_noise=0.1 fold 2".
     """
@@ -105,6 +110,9 @@ def bench(
     allow_overlap: bool = False,
     batch_size: int | None = None,
     stream: Stream | None = None,
+    runner: str | None = None,
+    ray_address: str = "",
+    shard: str = "",
     watch: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Train and compare methods. Finished runs are reused; the random floor is always added.
@@ -127,11 +135,16 @@ def bench(
         runs: the folder that keeps runs.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: of the CPU for each run; when None one, or all for a run that trains an encoder along.
-        jobs: cells that are trained side by side, each in a process of its own; None is what suits the machine.
+        jobs: cells that are trained side by side, each in a process of its own; None is what suits the machine, or as
+            many as fit the cluster.
         fresh: train again what is finished.
         allow_overlap: score although query rows stand in other splits too; every table says so.
         batch_size: rows that an encoder takes at once where features are computed; None is what suits the device.
         stream: the database arrives in chunks, and methods are measured after each; None: it is there from the start.
+        runner: "local" trains in this process, "processes" in worker processes of this machine, "ray" on a Ray cluster;
+            None is the first or the second, by `jobs`. Runs and results are the same (see `hashzoo.runners`).
+        ray_address: of the cluster; "": `$RAY_ADDRESS`, or a Ray that is started on this machine.
+        shard: "2/8" trains the second of eight shares of the cells; the eight together are the bench.
         watch: is told how far the bench is.
 
     Returns:
@@ -158,7 +171,9 @@ def bench(
         batch_size=batch_size,
         stream=stream,
     )
-    return bench_all([request], jobs=jobs, fresh=fresh, watch=watch)
+    return bench_all(
+        [request], jobs=jobs, fresh=fresh, runner=runner, ray_address=ray_address, shard=shard, watch=watch
+    )
 
 
 def bench_all(
@@ -166,62 +181,58 @@ def bench_all(
     *,
     jobs: int | None = 1,
     fresh: bool = False,
+    runner: str | None = None,
+    ray_address: str = "",
+    shard: str = "",
     watch: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Any]:
     """Several benches as one: all are checked before any is trained, and workers are shared. Else as `bench`."""
     _check_count("jobs", jobs)
+    runners.check_runner(runner, jobs, ray_address)
+    share = Shard.parse(shard) if shard else None
     objects = [request.dataset.name for request in requests if isinstance(request.dataset, Dataset)]
-    if objects and jobs not in (None, 1):
+    if objects and (jobs not in (None, 1) or runner not in (None, "local")):
         raise HashzooError(
             f"worker processes cannot be given the data set '{objects[0]}' as an object; "
-            f"leave jobs out, or name a data set"
+            f"leave jobs and runner out, or name a data set"
         )
     plans: list[Plan] = []
     for request in requests:
         request.check()
         plans += _plans(request, plans[-1] if plans else None)
     tasks = [(number, cell) for number, plan in enumerate(plans) for cell in plan.cells]
+    own = share.of_tasks(plans, tasks) if share else range(len(tasks))
     results: dict[int, dict[str, Any]] = {}
 
     def tell(kind: str, task: int, content: dict[str, Any]) -> None:
         number, cell = tasks[task]
+        if kind == "done":
+            results[task] = content
         watch(Event(kind, task + 1, len(tasks), cell, content, plans[number].called if len(plans) > 1 else ""))
 
-    def done(task: int, result: dict[str, Any]) -> None:
-        results[task] = result
-        tell("done", task, result)
-
     waiting = []
-    for task, (number, cell) in enumerate(tasks):
+    for task in own:
+        number, cell = tasks[task]
         finished = None if fresh else plans[number].finished(cell)
         if finished is None:
             waiting.append(task)
         else:
-            done(task, finished)
+            tell("done", task, finished)
     if waiting:
         used = [plans[number] for number in dict.fromkeys(tasks[task][0] for task in waiting)]
         for plan in used:
             plan.check()
-        used[0].open()
-        contents = {task: plans[tasks[task][0]].content(tasks[task][1]) for task in waiting}
-        once = set({contents[task]: task for task in reversed(waiting)}.values())  # the first of those that are alike
-        jobs = jobs or (1 if objects else _usual_jobs(used, len(once)))
-        if len(once) > 1 and jobs > 1:
-            for plan in used:
-                plan.prepare()
-            tell("start", waiting[0], {"jobs": jobs, "cells": len(once)})
-            parallel.train(plans, {task: tasks[task] for task in sorted(once)}, fresh, jobs, done)
-            waiting = [task for task in waiting if task not in once]
-        before = used[0]
+        if runner != "ray":  # its nodes may have what this machine has not
+            used[0].open()
+        first: dict[str, int] = {}  # of the tasks that are alike
+        alike = {task: first.setdefault(plans[tasks[task][0]].content(tasks[task][1]), task) for task in waiting}
+        chosen = runners.choose_runner(runner, 1 if objects else jobs, ray_address, used, len(first))
+        chosen.run(plans, {task: tasks[task] for task in first.values()}, fresh, tell)
         for task in waiting:
-            number, cell = tasks[task]
-            if plans[number] is not before:
-                before.close()
-                before = plans[number]
-            tell("start", task, {})
-            again = fresh and task in once  # the others have been trained by one that is alike
-            done(task, before.train(cell, again, functools.partial(tell, "epoch", task)))
-    return _joined([(plans[number], results[task]) for task, (number, _) in enumerate(tasks)])
+            if task not in results:
+                tell("done", task, results[alike[task]] | {"reused": True})
+    found = _joined([(plans[tasks[task][0]], results[task]) for task in own])
+    return share.marked(found, len(own), len(tasks)) if share else found
 
 
 def check_batch_size(batch_size: int | None) -> None:
@@ -275,14 +286,6 @@ def _with_use(combination: Sequence[Assignment], settings: Sequence[str]) -> lis
     of_training = parse_assignments(texts, [])
     harder = train_data([*of_training, *others]).options()
     return list(combination) if harder else others
-
-
-def _usual_jobs(plans: Sequence[Plan], waiting: int) -> int:
-    """As many processes as there are processors, where each run takes one thread and there are cells enough."""
-    if waiting < 4 or any(find_device(plan.device).type != "cpu" for plan in plans):
-        return 1
-    threads = max(plan.most_threads() for plan in plans)
-    return max(1, min(available_threads() // threads, waiting // 2))
 
 
 def _joined(results: Sequence[tuple[Plan, dict[str, Any]]]) -> dict[str, Any]:

@@ -141,17 +141,35 @@ class Plan:
         """Train a cell, unless a run of the same content is there under other words."""
         from hashzoo import run
 
+        recipe, description, folder = self._described(cell)
+        reused = None if fresh else self._reuse(folder)
+        if reused is not None and reused["key"] == run.key_of(description):
+            return reused | {"settings": run.typed_settings(description)}
+        request, about = self.request(cell), self._about()
+        result = run.train_cell(self._workbench, recipe, cell, folder, description, request, watch, about)
+        return result | {"reused": False, "run": str(folder)}
+
+    def fail(self, cell: Cell, reason: str) -> dict[str, Any]:
+        """Keep that a cell cannot be trained, and why; its result."""
+        from hashzoo import run
+
+        recipe, description, folder = self._described(cell)
+        request, about = self.request(cell), self._about()
+        result = run.fail_cell(self._workbench, recipe, cell, folder, description, request, reason, about)
+        return result | {"reused": False, "run": str(folder)}
+
+    def _described(self, cell: Cell) -> tuple[Recipe, dict[str, Any], Path]:
+        """A cell's recipe, all that can change its codes, and the folder of its run."""
+        from hashzoo import run
+
         recipe = self.recipe(cell)
         description = run.describe(self._workbench, recipe, cell)
         key = run.key_of(description)
-        folder = run.folder_of(self.runs, self.track, cell, dict(recipe.encoders), key)
-        reused = None if fresh else self._reuse(folder)
-        if reused is not None and reused["key"] == key:
-            return reused | {"settings": run.typed_settings(description)}
-        about = {name: {"value": value.value, "origin": value.origin} for name, value in self.about.items()}
-        request = self.request(cell)
-        result = run.train_cell(self._workbench, recipe, cell, folder, description, request, watch, about)
-        return result | {"reused": False, "run": str(folder)}
+        return recipe, description, run.folder_of(self.runs, self.track, cell, dict(recipe.encoders), key)
+
+    def _about(self) -> dict[str, Any]:
+        """Every setting of the data set and its origin."""
+        return {name: {"value": value.value, "origin": value.origin} for name, value in self.about.items()}
 
     def check(self) -> None:
         """Refuse what cannot be asked for of any cell, before anything is trained."""

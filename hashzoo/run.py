@@ -94,8 +94,9 @@ def key_of(description: dict[str, Any]) -> str:
 
 
 def typed_settings(description: dict[str, Any]) -> dict[str, Any]:
-    """The settings that the user typed: what a table shows beside the method's name."""
-    return {name: s["value"] for name, s in description["settings"].items() if s["origin"] == "user"}
+    """The settings that the user typed: what a table shows beside the method's name. Tuples are lists, as in JSON."""
+    typed = {name: s["value"] for name, s in description["settings"].items() if s["origin"] == "user"}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in typed.items()}
 
 
 def folder_of(runs: Path, track: Track, cell: Cell, encoders: dict[str, str], key: str) -> Path:
@@ -121,6 +122,60 @@ def train_cell(
         watch: sees each line of train.jsonl as it is written.
         dataset_settings: of the data set, by path; kept, and no part of the key: its content is.
     """
+    result = _begin(bench, recipe, cell, folder, description, request, dataset_settings or {})
+    try:
+        for role in recipe.encoders:
+            bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
+        codes, seconds, cost, rounds = _fit_and_encode(bench, recipe, cell, folder, watch)
+        start = time.perf_counter()
+        scores, per_query = bench.track.score(codes)
+        if rounds is not None:
+            scores |= score_rounds(bench.track, codes, changed(rounds.codes), rounds.about)
+        seconds["evaluate"] = time.perf_counter() - start
+    except StorageError:
+        raise
+    except (Exception, SystemExit) as error:
+        return _failed(result, folder, one_line(error), traceback.format_exc())
+    save_codes(folder / "codes.npz", **codes)
+    if rounds is not None:
+        save_rounds(folder, changed(rounds.codes), rounds.about)
+    write_arrays(folder / "per_query.npz", per_query)
+    result |= {
+        "status": "ok",
+        **scores,
+        "health": {role: health(codes[f"{role}_database"]) for role in ROLES},
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "cost": cost,
+    }
+    write_json(folder / "result.json", result)
+    return result
+
+
+def fail_cell(
+    bench: Workbench,
+    recipe: Recipe,
+    cell: Cell,
+    folder: Path,
+    description: dict[str, Any],
+    request: str,
+    reason: str,
+    dataset_settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Keep why a cell could not be trained, where its own process could not; its result. Else as `train_cell`."""
+    result = _begin(bench, recipe, cell, folder, description, request, dataset_settings)
+    return _failed(result, folder, reason)
+
+
+def _begin(
+    bench: Workbench,
+    recipe: Recipe,
+    cell: Cell,
+    folder: Path,
+    description: dict[str, Any],
+    request: str,
+    dataset_settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Make the folder of a run with its run.json alone, and what its result holds whatever comes of it."""
     key = key_of(description)
     result = {
         "schema": 1,
@@ -148,40 +203,18 @@ def train_cell(
         except OSError as error:
             raise write_error(folder / leftover, error) from error
     about = {
-        **{"key": key, "request": request, "plugin": result["plugin"], "dataset_settings": dataset_settings or {}},
+        **{"key": key, "request": request, "plugin": result["plugin"], "dataset_settings": dataset_settings},
         "classes": list(bench.dataset.classes),  # these two are what a model is built from again
         "widths": {role: widths_of(bench.described(recipe, role), recipe.outputs(role)) for role in ROLES},
     }
     write_json(folder / "run.json", description | about)
-    try:
-        for role in recipe.encoders:
-            bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
-        codes, seconds, cost, rounds = _fit_and_encode(bench, recipe, cell, folder, watch)
-        start = time.perf_counter()
-        scores, per_query = bench.track.score(codes)
-        if rounds is not None:
-            scores |= score_rounds(bench.track, codes, changed(rounds.codes), rounds.about)
-        seconds["evaluate"] = time.perf_counter() - start
-    except StorageError:
-        raise
-    except (Exception, SystemExit) as error:
-        reason = one_line(error)
-        with atomic_write(folder / "error.txt", "w") as file:
-            file.write(f"{reason}\n\n{traceback.format_exc()}")
-        return result | {"status": "failed", "reason": reason}
-    save_codes(folder / "codes.npz", **codes)
-    if rounds is not None:
-        save_rounds(folder, changed(rounds.codes), rounds.about)
-    write_arrays(folder / "per_query.npz", per_query)
-    result |= {
-        "status": "ok",
-        **scores,
-        "health": {role: health(codes[f"{role}_database"]) for role in ROLES},
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "cost": cost,
-    }
-    write_json(folder / "result.json", result)
     return result
+
+
+def _failed(result: dict[str, Any], folder: Path, reason: str, trace: str = "") -> dict[str, Any]:
+    with atomic_write(folder / "error.txt", "w") as file:
+        file.write("\n\n".join(filter(None, (reason, trace))))
+    return result | {"status": "failed", "reason": reason}
 
 
 def _fit_and_encode(

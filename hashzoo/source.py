@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 from collections.abc import Iterable
 from importlib import metadata
 from importlib.machinery import ModuleSpec
@@ -40,8 +41,13 @@ def plugin_digest(distribution: str, modules: Iterable[str]) -> str:
 
 @functools.cache
 def environment() -> str:
-    """Digest of every installed distribution with its version."""
-    about = [distribution.metadata for distribution in metadata.distributions()]  # read once: both are there
+    """Digest of every installed distribution with its version.
+
+    What a package brings along in a folder of its own, and puts on sys.path when it is imported, is part of it: a
+    process that has imported Ray, as its workers have, is in the same environment as one that has not.
+    """
+    path = [folder for folder in sys.path if not Path(folder, "..", "__init__.py").exists()]
+    about = [distribution.metadata for distribution in metadata.distributions(path=path)]  # read once: both are there
     return digest(sorted({f"{fields['Name']}=={fields['Version']}" for fields in about}))
 
 

@@ -167,7 +167,8 @@ def title_of(track: Mapping[str, Any]) -> str:
     which = f"{fold['of']}-fold cross-validation" if fold and "folds" in track else which
     swept = ", ".join(f"{name.partition('.')[2]} {value}" for name, value in track.get("swept", {}).items())
     arrival = streams.in_words(track.get("stream", {}))
-    return ", ".join(filter(None, (track["dataset"], swept, arrival, in_words(harder), which)))
+    share = f"share {track['shard']['number']} of {track['shard']['of']}" if "shard" in track else ""
+    return ", ".join(filter(None, (track["dataset"], swept, arrival, in_words(harder), which, share)))
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from helpers import HERE, SMALL, forget
 
 import hashzoo
-from hashzoo import benchmark, plan, storage
+from hashzoo import plan, processors, storage
 from hashzoo.benchmark import Event, bench
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
@@ -391,7 +391,10 @@ def test_a_file_that_a_setting_names_is_part_of_the_request(tiny):
 
 
 def test_threads_are_those_that_the_process_may_use(monkeypatch):
-    assert benchmark.available_threads() >= 1
+    monkeypatch.delenv(processors.PROCESSORS, raising=False)
+    assert processors.available_threads() >= 1
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert benchmark.available_threads() == 1
+    assert processors.available_threads() == 1
+    monkeypatch.setenv(processors.PROCESSORS, "6")
+    assert processors.available_threads() == 6

@@ -170,3 +170,17 @@ def test_only_some_files_of_a_package(site):
 def test_hashzoos_own_source_is_no_part_of_a_plugins():
     """Methods name its heads by default, and the run keeps the digest of the core beside."""
     assert source.plugin_digest("hashzoo-none", ["hashzoo.model"]) == source.plugin_digest("hashzoo-none", [])
+
+
+def test_what_a_package_brings_along_is_no_part_of_the_environment(tmp_path, monkeypatch):
+    source.environment.cache_clear()
+    before = source.environment()
+    for place, counts in (("package/vendored", False), ("site", True)):
+        about = tmp_path / place / "extra-1.0.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
+        (tmp_path / "package" / "__init__.py").touch()
+        monkeypatch.syspath_prepend(tmp_path / place)
+        source.environment.cache_clear()
+        assert (source.environment() != before) is counts
+    source.environment.cache_clear()

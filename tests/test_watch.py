@@ -50,6 +50,33 @@ def test_a_terminal_shows_the_epoch(last):
     assert "epoch 1 likelihood 0.693" in shown or "epoch 3 stage [/student]" in shown
 
 
-def test_cells_side_by_side_are_counted():
-    shown = told(("start", {"jobs": 2, "cells": 5}), ("done", OK), terminal=True)
-    assert "training 5 cells, 2 side by side" in shown
+def test_all_workers_are_in_one_display():
+    out = io.StringIO()
+    with Watch(Console(file=out, force_terminal=True, width=120, height=6, color_system=None)) as watch:
+        watch(Event("workers", 1, 9, CELL, {"runner": "processes", "workers": 4, "cells": 9}))
+        for number in (1, 2, 3, 4):
+            watch(Event("start", number, 9, CELL, {}))
+        watch(Event("epoch", 2, 9, CELL, {"epoch": 7, "loss": 0.25}))
+        shown = watch.shown()
+        watch(Event("done", 1, 9, CELL, OK))
+        after = watch.shown()
+    cell = "toy tiny+bow 8 bits seed 0"
+    assert shown == [
+        "training 9 cells by processes, 4 side by side",
+        f"1/9 {cell}",
+        f"2/9 {cell}: epoch 7 loss 0.25",
+        "and 2 more",
+    ]
+    assert after[1:] == [f"2/9 {cell}: epoch 7 loss 0.25", f"3/9 {cell}", "and 1 more"]
+    assert "as many side by side as fit" in told(
+        ("workers", {"runner": "ray", "workers": None, "cells": 5}), ("start", {}), terminal=True
+    )
+
+
+def test_a_worker_that_is_lost_is_a_line():
+    gone = {"reason": "ended by SIGKILL", "times": 1}
+    lines = told(("start", {}), ("lost", gone), ("lost", gone | {"times": 3})).splitlines()
+    assert [line.strip().partition("seed 0: ")[2] for line in lines] == [
+        "its worker was lost (ended by SIGKILL); trained again",
+        "its worker was lost (ended by SIGKILL); given up",
+    ]

@@ -34,6 +34,20 @@ Threads = Annotated[
 Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Cells trained side by side; as many as there are processors.")
 ]
+Runner = Annotated[
+    str | None,
+    typer.Option(
+        "--runner",
+        help="Where cells are trained: local, this process; processes, workers of this machine; ray, a cluster. "
+        "The first or the second, by --jobs, if left out.",
+    ),
+]
+RayAddress = Annotated[
+    str, typer.Option("--ray-address", help="Of a Ray cluster: auto or HOST:6379; a Ray of this machine if left out.")
+]
+Share = Annotated[
+    str, typer.Option("--shard", metavar="I/N", help="Train one share of the cells, 1/8 to 8/8: for array jobs.")
+]
 BatchSize = Annotated[
     str, typer.Option("--batch-size", help="Rows that an encoder takes at once; auto is what suits the device.")
 ]
@@ -77,6 +91,9 @@ def bench(
     device: Device = "auto",
     threads: Threads = None,
     jobs: Jobs = None,
+    runner: Runner = None,
+    ray_address: RayAddress = "",
+    shard: Share = "",
     batch_size: BatchSize = "auto",
     fresh: Fresh = False,
     allow_overlap: AllowOverlap = False,
@@ -129,12 +146,12 @@ def bench(
         options = {field: "method" if field == "methods" else field for field, _ in KEYS.values()}
         given = {field: (asked | arrival)[field] for field, option in options.items() if option in typed}
         benches, side_by_side = read_bench_file(file, given)
-        jobs = jobs or side_by_side
+        jobs = jobs or (side_by_side if runner != "local" else None)
     elif not method:
         raise HashzooError("name methods, such as --method soda,dcmh, or give a bench file; see hashzoo bench --help")
     else:
         benches = [asked | {"stream": stream_of(arrival)}]
-    result = _bench(benches, jobs, fresh)
+    result = _bench(benches, jobs=jobs, fresh=fresh, runner=runner, ray_address=ray_address, shard=shard)
     if html:
         _write_page(result, html)
     _show(result, json, costs=suite is not None)
@@ -169,7 +186,7 @@ def train(
         "batch_size": read_batch_size(batch_size),
         "allow_overlap": allow_overlap,
     }
-    result = _bench([asked], 1, fresh)
+    result = _bench([asked], jobs=1, fresh=fresh)
     _show(result, json)
     if not json:
         for run in result["results"]:
@@ -177,13 +194,13 @@ def train(
                 print(run["run"])
 
 
-def _bench(asked: list[dict[str, Any]], jobs: int | None, fresh: bool) -> dict[str, Any]:
+def _bench(asked: list[dict[str, Any]], **how: Any) -> dict[str, Any]:
     from hashzoo.benchmark import Request, bench_all
     from hashzoo.cli.watch import Watch
 
     # What methods print while they train must not end up in our data on stdout.
     with Watch(console(stderr=True)) as watch, contextlib.redirect_stdout(sys.stderr):
-        return bench_all([Request(**one) for one in asked], jobs=jobs, fresh=fresh, watch=watch)
+        return bench_all([Request(**one) for one in asked], **how, watch=watch)
 
 
 def _write_page(result: dict[str, Any], path: Path) -> None:
@@ -196,6 +213,8 @@ def _write_page(result: dict[str, Any], path: Path) -> None:
 
 def _show(result: dict[str, Any], json: bool, costs: bool = False) -> None:
     tracks = result.get("tracks", [result])
+    if not tracks:
+        print("hashzoo: this share holds no cell: there are more shares than cells", file=sys.stderr)
     if json:
         print_json(result)
     else:

@@ -89,7 +89,9 @@ def make_table(
         bits,
         tuple(rows),
         _limits(results, bits) if not over_rounds else (),
-        (*_notes(results), *_missing_folds(track, groups, bits), *rounds.notes(results)) if not over_rounds else (),
+        (*_share(track), *_notes(results), *_missing_folds(track, groups, bits), *rounds.notes(results))
+        if not over_rounds
+        else (),
         overlap_of(track),
         "s a round" if track.get("stream") else "train s",
     )
@@ -147,6 +149,17 @@ def _missing_folds(track: dict[str, Any], groups: Mapping[str, list[dict[str, An
             if 0 < len(there) < track["fold"]["of"]:
                 said.append(f"{label} has {len(there)} of {track['fold']['of']} folds at {number} bits")
     return said
+
+
+def _share(track: dict[str, Any]) -> Iterable[str]:
+    """That a table is not the whole of its bench."""
+    if "shard" in track:
+        share = track["shard"]
+        held = f"{share['cells']} of {share['of_cells']} cells of the bench"
+        yield (
+            f"share {share['number']} of {share['of']}: {held}; when all shares are finished, the same command without "
+            f"--shard shows all"
+        )
 
 
 def _spent(group: Iterable[dict[str, Any]]) -> str:

@@ -1,0 +1,148 @@
+"""A real Ray cluster of two nodes on this machine, of which one is killed in the middle of a bench."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from helpers import SMALL
+
+import hashzoo
+from hashzoo.errors import HashzooError
+from hashzoo.runners import ray_tasks
+
+LIMIT = 100  # seconds for all of it; two free processors take a third of that
+WAITS = '''
+import os, time
+from pathlib import Path
+import ray
+from hashzoo import Trainer
+
+class Waits(Trainer):
+    """On the node that is to be killed it trains until it is; on the other one until that has a cell, too."""
+    def fit(self, job):
+        job.log(epoch=1, loss=0.5)
+        if ray.is_initialized():
+            if job.bits == 24:
+                os._exit(9)
+            doomed = ray.get_runtime_context().get_node_id() == Path("doomed").read_text()
+            if doomed:
+                Path("caught").touch()
+            while doomed or not Path("caught").exists():
+                time.sleep(0.1)
+        return job.towers()
+'''
+PLUGIN = """
+from hashzoo.plugin import Method, Part, hookimpl
+HASHZOO_API = 1
+
+@hookimpl
+def hashzoo_trainers():
+    return [Part("waits", "hashzoo_waits.parts:Waits", "trains until it is killed")]
+
+@hookimpl
+def hashzoo_methods():
+    return [Method("waits", "tiny", "bow", trainer="waits", settings={"text.size": 64, "image_head.hidden": 0})]
+"""
+SCRIPT = f"""
+import json, threading, time
+from pathlib import Path
+from hashzoo.source import environment
+environment()  # as a process has it that has not imported Ray
+from ray.cluster_utils import Cluster
+from hashzoo.benchmark import bench
+from hashzoo.errors import HashzooError
+from hashzoo.runners import ray_tasks
+
+NODE = {{"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}}
+ASKED = {{"dataset": "scenes", "encoders": "tiny+bow", "settings": {list(SMALL)!r}}}
+
+def kill(cluster, node):
+    while not Path("caught").exists():
+        time.sleep(0.2)
+    time.sleep(1)
+    cluster.remove_node(node, allow_graceful=False)
+
+def main():
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    second = cluster.add_node(**NODE)
+    Path("doomed").write_text(second.node_id)
+    on_cluster = ASKED | {{"runner": "ray", "ray_address": cluster.address}}
+    threading.Thread(target=kill, args=(cluster, second), daemon=True).start()
+    ray_tasks.TRIES = 2
+    events = []
+    together = bench(["waits"], [8, 16, 24], **on_cluster, jobs=None, runs="together", watch=events.append)
+    ray_tasks.PATIENCE = 0
+    try:
+        bench(["waits"], [8], **on_cluster, threads=64, runs="large")
+        refused = ""
+    except HashzooError as error:
+        refused = str(error)
+    cluster.shutdown()
+    alone = bench(["waits"], [8, 16], **ASKED, runs="alone")
+    told = [[event.kind, event.number, event.content] for event in events]
+    Path("found.json").write_text(json.dumps([together, alone, told, refused]))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_gpu_is_given_by_ray_and_not_named():
+    on = types.SimpleNamespace
+    assert [ray_tasks._takes_gpu(on(device=device)) for device in ("cpu", "cuda")] == [False, True]
+    with pytest.raises(HashzooError, match="type --device cuda, not cuda:1"):
+        ray_tasks._takes_gpu(on(device="cuda:1"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:99999"])
+def test_where_nobody_listens_is_told_at_once(address):
+    with pytest.raises(HashzooError, match="cannot be reached at .* ray start --head"), ray_tasks._connected(address):
+        pass
+
+
+@pytest.mark.slow
+def test_a_node_is_killed_and_its_cell_is_trained_on_the_other(tiny, tmp_path):
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'hashzoo[ray]'")
+    tiny.write("hashzoo-waits", "hashzoo_waits", PLUGIN, WAITS)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    path = os.pathsep.join([str(tiny.folder), str(Path(hashzoo.__file__).parents[1])])
+    environment = os.environ | {"PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+    with open("said.txt", "w") as said:
+        started = subprocess.Popen(
+            [sys.executable, "script.py"], env=environment, stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            code = started.wait(LIMIT)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # where all went well nothing of it is left
+                os.killpg(started.pid, signal.SIGKILL)
+    assert code == 0, Path("said.txt").read_text()[-4000:]
+    together, alone, told, refused = json.loads(Path("found.json").read_text())
+    failed = [result for result in together["results"] if result["status"] != "ok"]
+    assert [(r["method"], r["bits"], r["reason"]) for r in failed] == [
+        ("waits", 24, "its worker was lost 2 times (WorkerCrashedError), often for lack of memory")
+    ]
+    assert Path(failed[0]["run"], "error.txt").read_text() == failed[0]["reason"]
+    same = [result for result in together["results"] if result["bits"] != 24]
+    assert [(r["method"], r["bits"]) for r in same] == [(m, b) for m in ("waits", "random") for b in (8, 16)]
+    for one, other in zip(same, alone["results"], strict=True):
+        own = {"seconds", "run", "reused"}
+        assert {k: v for k, v in one.items() if k not in own} == {k: v for k, v in other.items() if k not in own}
+        for name in ("codes.npz", "per_query.npz", "model.safetensors"):
+            assert Path(one["run"], name).read_bytes() == Path(other["run"], name).read_bytes()
+    assert sorted(number for kind, number, _ in told if kind == "done") == [1, 2, 3, 4, 5, 6]
+    lost = {number for kind, number, _ in told if kind == "lost"}
+    assert 3 in lost  # it ends its workers
+    assert len(lost & {1, 2}) == 1  # and one was on the node that was killed
+    assert any(kind == "epoch" and number in (1, 2) for kind, number, _ in told)
+    assert "64 CPUs" in refused
