@@ -35,6 +35,7 @@ class Study:
         measured: further columns: the mean over the runs of a row.
         compared: pairs of rows, in the words of the tables of `hashzoo bench`, whose difference is tested.
         facts: further lines, each a name and a number.
+        within: differences are tested among the runs that agree in it, whatever encoders they have.
         scatter: the figure shows the measured column against mAP, a dot a run.
     """
 
@@ -44,6 +45,7 @@ class Study:
     measured: Mapping[str, Value] = field(default_factory=dict)
     compared: tuple[tuple[str, str], ...] = ()
     facts: Callable[[list[Run]], dict[str, str]] | None = None
+    within: Value | None = None
     scatter: bool = False
 
 
@@ -153,7 +155,8 @@ def tests(comparisons: Iterable[dict[str, Any]], tracks: Mapping[str, dict[str, 
     lines = [_line(heads), _line([":--", "--:", ":--", ":--", "--:", "--:", "--:"])]
     for row in comparisons:
         low, high = map(signed, row["interval"])
-        words = [title_of(tracks[row["track"]]), str(row["bits"]), *row["rows"]]
+        data = ", ".join([title_of(tracks[row["track"]]), *([row["within"]] if "within" in row else [])])
+        words = [data, str(row["bits"]), *row["rows"]]
         lines.append(_line([*words, signed(row["difference"]), f"{low} to {high}", f"{row['p']:.4f}"]))
     return "".join(lines)
 
@@ -203,6 +206,26 @@ def direction_facts(runs: list[Run]) -> dict[str, str]:
 def harder(name: str, default: float) -> Value:
     """A setting of the training data, as a percentage."""
     return lambda run: f"{100 * run['track'].get('training', {}).get('settings', {}).get(name, default):.0f} %"
+
+
+FEATURES = {
+    ("lite0", "minilm"): "pretrained: lite0, minilm",
+    ("lite0", "bow"): "pretrained images, bag of words",
+    ("timm:lcnet_050", "bow"): "images trained on the training rows, bag of words",
+}
+
+
+def features(run: Run) -> str:
+    """What the towers see, in words."""
+    if run["random_weights"]:
+        return "untrained: lite0, minilm"
+    return FEATURES[run["encoders"]["image"], run["encoders"]["text"]]
+
+
+def labelled(run: Run) -> str:
+    """The method, and how its teacher sees labels where that is set."""
+    labels = run["settings"].get("trainer.labels")
+    return f"{run['method']}, labels as {labels}" if labels else run["method"]
 
 
 def noise_facts(runs: list[Run]) -> dict[str, str]:
@@ -306,6 +329,13 @@ STUDIES: dict[str, Study] = {
         across=method,
         compared=OTHERS,
         facts=noise_facts,
+    ),
+    "features": Study(
+        "The distillation or the features?",
+        {"features": features},
+        across=labelled,
+        compared=(*OTHERS, ("soda", "soda trainer.labels=vectors")),
+        within=features,
     ),
     "wiki": Study(
         "The studies again on wiki",

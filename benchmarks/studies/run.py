@@ -73,13 +73,31 @@ def recorded(name: str, tracks: list[dict[str, Any]]) -> dict[str, Any]:
             {"track": track["track"], "results": [reduced(result) for result in track["results"]]} for track in tracks
         ],
         "comparisons": [
-            {**row, "rows": [a, b], "track": found["track"]["id"]}
+            {**row, **group, "rows": [a, b], "track": found["track"]["id"]}
+            for group, some in groups(page.STUDIES[name], tracks)
             for a, b in page.STUDIES[name].compared
-            for found in compare(tracks, a, b)
+            for found in compare(some, a, b)
             for row in found["rows"]
             if row["direction"] == "mean"
         ],
     }
+
+
+def groups(study: page.Study, tracks: list[dict[str, Any]]) -> list[tuple[dict[str, str], list[dict[str, Any]]]]:
+    """The runs among which differences are tested, by what they agree in; names of rows leave that out."""
+    if study.within is None:
+        return [({}, tracks)]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for track in tracks:
+        parts: dict[str, list[dict[str, Any]]] = {}
+        for result in track["results"]:
+            settings = {n: value for n, value in result["settings"].items() if n.startswith("trainer.")}
+            bare = {**result, "settings": settings, "random_weights": []}
+            if result["method"] != "random":
+                parts.setdefault(study.within(result), []).append(bare)
+        for words, results in parts.items():
+            found.setdefault(words, []).append({**track, "results": results})
+    return [({"within": words}, some) for words, some in found.items()]
 
 
 def reduced(result: dict[str, Any]) -> dict[str, Any]:
