@@ -57,7 +57,7 @@ def _helpers() -> ThreadPoolExecutor:
     """Threads that stay: starting them anew takes about as long as one query takes over a million codes."""
     import numba
 
-    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS - 1, "hashzoo")
+    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS - 1, "hashzoo")  # type: ignore[attr-defined]
 
 
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
