@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
+from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -20,6 +22,7 @@ from hashzoo.storage import cache_dir
 
 # Seconds for a process that loads torch, and for one that loads plugins, which may take guard.LIMIT twice.
 TORCH_LIMIT = 180
+NPM_LIMIT = 60
 PLUGINS_LIMIT = 2 * guard.LIMIT + 20
 
 
@@ -38,7 +41,7 @@ def examine() -> list[Finding]:
     known = zoo.assemble(without=frozenset(deadly))
     in_use = [plugin.distribution for plugin in known.plugins if plugin.state != "blocked"]
     lacking = [finding for owner in dict.fromkeys(in_use) for finding in _requirements(owner)]
-    machine = [_python(), *lacking, _torch(), *_weights(), _npm(), _cache()]
+    machine = [_python(), *lacking, _torch(), *_weights(), _npm(), _cache(), _runs()]
     return [*machine, *_plugins(known, deadly), *_without_entry_point()]
 
 
@@ -128,28 +131,85 @@ def _weights() -> list[Finding]:
 
 
 def _npm() -> Finding:
+    """Whether npm is there, and starts: without node beside it, it does not."""
     from hashzoo.data.npm import find_npm
 
     command = find_npm()
+    mend = "run: pip install 'hashzoo[emoji]'"
     if command is None:
-        return Finding("note", "npm", "not found, so emoji cannot be fetched; run: pip install 'hashzoo[emoji]'")
+        return Finding("note", "npm", f"not found, so emoji cannot be fetched; {mend}")
+    try:
+        started = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, check=False, timeout=NPM_LIMIT
+        )
+        reason = "" if started.returncode == 0 else _last_line(started.stderr) or f"exit code {started.returncode}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else f"no end after {NPM_LIMIT} s"
+    if reason:
+        said = f"{' '.join(command)} does not work ({reason}), so emoji cannot be fetched"
+        return Finding("problem", "npm", f"{said}; {mend.replace('install', 'install --force-reinstall')}")
     return Finding("ok", "npm", " ".join(command))
 
 
 def _cache() -> Finding:
+    """Whether the cache, and each folder in it, can be written to: one may be of another user."""
     folder = cache_dir()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        return Finding(
-            "problem", "cache", f"{folder} cannot be written to ({error.strerror}); set HASHZOO_CACHE to another folder"
-        )
-    free = os.statvfs(existing).f_bavail * os.statvfs(existing).f_frsize if hasattr(os, "statvfs") else None
-    if free is not None and free < 1e9:
-        return Finding("problem", "cache", f"less than 1 GB is free at {folder}; set HASHZOO_CACHE to another disk")
+    inside = [path for path in sorted(folder.iterdir()) if path.is_dir()] if _is_open(folder) else []
+    elsewhere = "run: export HASHZOO_CACHE=FOLDER, with another folder"
+    for place in (folder, *inside):
+        reason = _refused(place)
+        if reason:
+            mend = f"{elsewhere}, or: {_to_own(place)}"
+            return Finding("problem", "cache", f"{place} cannot be written to ({reason}); {mend}")
+    if _is_full(folder):
+        return Finding("problem", "cache", f"less than 1 GB is free at {folder}; {elsewhere} on another disk")
     return Finding("ok", "cache", str(folder))
+
+
+def _runs() -> Finding:
+    """Whether the runs folder of a command that names none can be written to, with the tracks in it."""
+    folder = Path("runs").absolute()
+    tracks = [path for path in sorted(folder.iterdir()) if path.is_dir()] if _is_open(folder) else []
+    elsewhere = "run: hashzoo bench --runs FOLDER, with another folder"
+    if folder.exists() and not folder.is_dir():
+        return Finding("problem", "runs", f"{folder} is a file, where runs would be kept; {elsewhere}")
+    for place in (folder, *tracks):
+        reason = _refused(place)
+        if reason:
+            mend = f"{elsewhere}, or: {_to_own(place)}"
+            return Finding("problem", "runs", f"{place} cannot be written to ({reason}); {mend}")
+    if _is_full(folder):
+        return Finding("problem", "runs", f"less than 1 GB is free at {folder}; {elsewhere} on another disk")
+    return Finding("ok", "runs", str(folder))
+
+
+def _is_open(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+
+
+def _refused(folder: Path) -> str:
+    """Why no file can be made in a folder, or in the first above it that exists; "" if one can."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _to_own(folder: Path) -> str:
+    place = shlex.quote(str(_existing(folder)))
+    return f'sudo chown -R "$USER" {place} && chmod -R u+rwX {place}'
+
+
+def _is_full(folder: Path) -> bool:
+    if not hasattr(os, "statvfs"):
+        return False
+    disk = os.statvfs(_existing(folder))
+    return disk.f_bavail * disk.f_frsize < 1e9
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _deadly() -> dict[str, str]:
@@ -178,13 +238,19 @@ def _probe(code: str, limit: float, **variables: str) -> str:
         return ""
     if outcome.returncode < 0:
         return f"ended by {signal.Signals(-outcome.returncode).name}"
-    return outcome.stderr.strip().rpartition("\n")[2] or f"exit code {outcome.returncode}"
+    return _last_line(outcome.stderr) or f"exit code {outcome.returncode}"
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
 
 
 def _plugins(known: zoo.Zoo, deadly: dict[str, str]) -> list[Finding]:
     findings = [Finding("problem", "plugins", sentence) for sentence in (*known.clashes(), *known.remarks)]
     for plugin in known.plugins:
-        mend = f"update it or run: pip uninstall {plugin.distribution}"
+        update = f"run: pip install --upgrade {plugin.distribution}"
+        both = update.replace("upgrade", "upgrade hashzoo") if plugin.state == "incompatible" else update
+        mend = f"{both}, or: pip uninstall {plugin.distribution}"
         if plugin.name in deadly:
             message = f"loading it stops the whole program ({deadly[plugin.name]})"
             findings.append(
@@ -196,7 +262,7 @@ def _plugins(known: zoo.Zoo, deadly: dict[str, str]) -> list[Finding]:
         else:
             state = "" if plugin.state == "ok" else f" ({plugin.state} {plugin.reason})"
             findings.append(Finding("ok", f"plugin {plugin.name}", plugin.origin + state))
-            findings += [Finding("note", f"plugin {plugin.name}", f"{note}; update it") for note in plugin.notes]
+            findings += [Finding("note", f"plugin {plugin.name}", f"{note}; {update}") for note in plugin.notes]
     return findings
 
 

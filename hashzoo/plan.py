@@ -17,10 +17,12 @@ from hashzoo import zoo
 from hashzoo.codes import pack
 from hashzoo.data import Dataset
 from hashzoo.data.folds import InFold
+from hashzoo.data.locks import alone
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import dataset_settings, open_dataset, train_data
 from hashzoo.recipe import ROLES, Cell, Recipe, build, check_used, pair_of
+from hashzoo.records import RUN, check_files, files_of, read_record
 from hashzoo.rounds import score_run
 from hashzoo.settings import Assignment, Value, parse_assignments
 from hashzoo.source import environment
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from hashzoo.workbench import Workbench
 
+LOCKS = ".locks"  # of a track's folder: a file for each run that was trained in it
 OPENED = "dataset.json"  # of a track's folder: how its data set was named
 
 
@@ -138,15 +141,20 @@ class Plan:
         return result
 
     def train(self, cell: Cell, fresh: bool, watch: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Train a cell, unless a run of the same content is there under other words."""
+        """Train a cell, unless a run of the same content is there under other words.
+
+        Of several processes that want the same run one trains it, and the others wait and take it.
+        """
         from hashzoo import run
 
         recipe, description, folder = self._described(cell)
-        reused = None if fresh else self._reuse(folder)
-        if reused is not None and reused["key"] == run.key_of(description):
-            return reused | {"settings": run.typed_settings(description)}
+        key, waiting = run.key_of(description), f"another process works on {folder}; waiting for it"
         request, about = self.request(cell), self._about()
-        result = run.train_cell(self._workbench, recipe, cell, folder, description, request, watch, about)
+        with alone(self.runs / self.track.id / LOCKS, f"{key}.lock", waiting):
+            reused = None if fresh else self._reuse(folder)
+            if reused is not None and reused["key"] == key:
+                return reused | {"settings": run.typed_settings(description)}
+            result = run.train_cell(self._workbench, recipe, cell, folder, description, request, watch, about)
         return result | {"reused": False, "run": str(folder)}
 
     def fail(self, cell: Cell, reason: str) -> dict[str, Any]:
@@ -291,11 +299,13 @@ class Plan:
             return None
         try:
             result = read_result(path)
+            read_record(folder / "run.json", RUN)  # without it, nobody could say what the result is of
+            check_files(folder, result)
             if result["evaluator"] != evaluator_digest():
                 scores, per_query = score_run(self.track, folder)
                 result |= scores
                 write_arrays(folder / "per_query.npz", per_query)
-                write_json(path, result)
+                write_json(path, result | {"files": files_of(folder)})
             return result | {"reused": True, "run": str(folder)}
         except HashzooError:
             return None  # a damaged result is no result: the cell is trained again

@@ -11,8 +11,9 @@ from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
 from hashzoo.plan import OPENED
+from hashzoo.records import OPENED as SHAPE
+from hashzoo.records import read_record
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
 from hashzoo.track import Track
 
 
@@ -39,15 +40,9 @@ def opened_as(folder: Path) -> Opened | None:
     path = folder / OPENED
     if not path.exists():
         return None
-    kept = read_json(path)
-    try:
-        fold = tuple(map(int, kept["fold"])) if kept["fold"] else None
-        opened = Opened(kept["name"], tuple(kept["settings"]), fold)  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError):
-        opened = Opened("")
-    if not opened.name or not all(isinstance(word, str) for word in (opened.name, *opened.settings)):
-        raise HashzooError(f"{path} is damaged; delete it, and the same bench writes it again", exit_code=1)
-    return opened
+    kept = read_record(path, SHAPE, "delete it, and the same bench writes it again")
+    fold = tuple(kept["fold"]) if kept["fold"] else None
+    return Opened(kept["name"], tuple(kept["settings"]), fold)
 
 
 def reopen(folder: Path, track: Track) -> Dataset:

@@ -14,7 +14,8 @@ import numpy as np
 
 from hashzoo.codes import Codes, load_codes, save_codes
 from hashzoo.errors import HashzooError
-from hashzoo.storage import read_json, write_json
+from hashzoo.records import ROUNDS, read_record
+from hashzoo.storage import write_json
 from hashzoo.track import DIRECTIONS, Track
 
 NAMES = tuple(f"{role}_{split}" for role in ("image", "text") for split in ("query", "database"))
@@ -102,7 +103,10 @@ def score_run(track: Track, folder: Path) -> tuple[dict[str, Any], dict[str, np.
         path = folder / "rounds.npz"
         try:
             scores |= score_rounds(
-                track, codes, load_codes(path) if path.exists() else {}, read_json(path.with_suffix(".json"))
+                track,
+                codes,
+                load_codes(path) if path.exists() else {},
+                read_record(path.with_suffix(".json"), ROUNDS),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HashzooError(f"the rounds in {folder} are damaged ({error}); run again", exit_code=1) from error

@@ -41,11 +41,11 @@ from hashzoo.fitting import (
 )
 from hashzoo.online import Rounds
 from hashzoo.recipe import ROLES, Cell, Recipe
+from hashzoo.records import files_of, key_of
 from hashzoo.rounds import changed, save_rounds, score_rounds
 from hashzoo.storage import (
     StorageError,
     atomic_write,
-    digest,
     write_arrays,
     write_error,
     write_json,
@@ -85,12 +85,6 @@ def describe(bench: Workbench, recipe: Recipe, cell: Cell) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """The versions of the packages that can change a number."""
     return {name: version for name in VERSIONS if (version := _version(name))}
-
-
-def key_of(description: dict[str, Any]) -> str:
-    """The content key: values of settings count, where they came from does not."""
-    values = {name: setting["value"] for name, setting in description["settings"].items()}
-    return digest(description | {"settings": values})
 
 
 def typed_settings(description: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +140,7 @@ def train_cell(
         "health": {role: health(codes[f"{role}_database"]) for role in ROLES},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "cost": cost,
+        "files": files_of(folder),
     }
     write_json(folder / "result.json", result)
     return result
@@ -197,7 +192,8 @@ def _begin(
         },
         "status_of_constants": recipe.method.status,
     }
-    for leftover in ("result.json", "error.txt", "rounds.npz"):
+    killed = [path.name for path in folder.glob(".*.part")]  # what a process that was killed had begun to write
+    for leftover in ("result.json", "error.txt", "rounds.npz", *killed):
         try:
             (folder / leftover).unlink(missing_ok=True)
         except OSError as error:

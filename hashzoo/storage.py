@@ -5,19 +5,30 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
+import math
 import os
+import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from hashzoo.errors import HashzooError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+# What numpy raises for an array file that is damaged: its header is read by a part of Python's own parser.
+DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, RecursionError),
+    *(struct.error, tokenize.TokenError),
+)
 
 
 class StorageError(HashzooError):
@@ -106,11 +117,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a file that is not JSON is an error that names the file."""
+    """Read JSON; a file that is not JSON, which has no NaN either, is an error that names the file."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (ValueError, OSError, RecursionError) as error:
         raise HashzooError(f"{path} cannot be read as JSON ({error}); delete it and run again", exit_code=1) from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -126,16 +141,42 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read what `write_arrays` wrote; a missing, damaged or foreign file is an error that names it."""
-    import numpy as np
+    """Read what `write_arrays` wrote; a missing, damaged or foreign file is an error that names it.
 
+    Never more is allocated than the file is long: it may come from a stranger.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with zipfile.ZipFile(path) as archive:
+            found = {}
+            for entry in archive.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"'{entry.filename}' is compressed, which hashzoo does not do")
+                found[entry.filename.removesuffix(".npy")] = _array(archive.read(entry))
+            return found
     except FileNotFoundError as error:
         raise HashzooError(f"{path} does not exist; give the path of a file that hashzoo wrote") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise HashzooError(f"{path} cannot be read ({error}); delete it and make it again", exit_code=1) from error
+    except (*DAMAGED, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise HashzooError(f"{path} cannot be read ({reason}); delete it and make it again", exit_code=1) from error
+
+
+def _array(content: bytes) -> np.ndarray:
+    """The array of an .npy file in memory, as `write_arrays` wrote it."""
+    import numpy as np
+
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ValueError(f"format {version} of an array is not known")
+    shape, in_columns, dtype = read_header[version](file)
+    rest = memoryview(content)[file.tell() :]
+    if dtype.hasobject or dtype.itemsize == 0 or any(size < 0 for size in shape):
+        raise ValueError("an array holds what is no number and no text")
+    if math.prod(shape) * dtype.itemsize != len(rest):
+        raise ValueError("an array has another size than it says")
+    order: Literal["F", "C"] = "F" if in_columns else "C"
+    return np.frombuffer(rest, dtype).reshape(shape, order=order).copy(order)
 
 
 def write_error(path: Path, error: OSError) -> StorageError:

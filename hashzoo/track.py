@@ -14,16 +14,13 @@ from hashzoo.codes import Codes
 from hashzoo.data import stream as streams
 from hashzoo.data.training import TrainData, Training, in_words
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest, read_arrays, read_json, write_arrays, write_json
+from hashzoo.records import RESULT, TRACK_FILE, read_record
+from hashzoo.storage import digest, read_arrays, write_arrays, write_json
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset
 
 PROTOCOL = "expected"
-RESULT = (
-    *("schema", "key", "request", "method", "encoders", "settings", "bits", "seed", "status", "plugin"),
-    *("scores", "floor", "ceiling", "health", "seconds", "evaluator"),
-)
 DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 
 
@@ -144,14 +141,21 @@ class Track:
         """The track of a folder of runs."""
         if not (folder / "track.json").exists():
             raise HashzooError(f"{folder} has no track.json; give a run that lies in a runs folder of hashzoo bench")
-        stored = read_json(folder / "track.json")
         try:
+            stored = read_record(folder / "track.json", TRACK_FILE, "it must be written again")
             packed = read_arrays(folder / "labels.npz")
-            count = stored["counts"]["labels"]
-            labels = {name: np.unpackbits(packed[name], axis=1, count=count).astype(bool) for name in packed}
+            counts = stored["counts"]
+            for name in ("query", "database"):
+                shape = counts[name], -(-counts["labels"] // 8)
+                if name not in packed or packed[name].dtype != np.uint8 or packed[name].shape != shape:
+                    raise HashzooError(f"labels.npz does not hold the {counts[name]:,} {name} rows that it must")
+            labels = {
+                name: np.unpackbits(packed[name], axis=1, count=counts["labels"]).astype(bool)
+                for name in ("query", "database")
+            }
             stored.pop("schema")
             return cls(**stored, query_labels=labels["query"], database_labels=labels["database"])
-        except (HashzooError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except HashzooError as error:
             raise HashzooError(
                 f"the track in {folder} is damaged ({error}); delete its track.json, and the same bench writes "
                 f"it again",
@@ -172,12 +176,8 @@ def title_of(track: Mapping[str, Any]) -> str:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """The result of a run; a file that is no JSON object with every field of a result is an error that names it."""
-    result = read_json(path)
-    missing = [name for name in RESULT if name not in result] if isinstance(result, dict) else RESULT
-    if missing:
-        raise HashzooError(f"{path} has no '{missing[0]}'; delete it and run again", exit_code=1)
-    return result
+    """The result of a run; a file that has not every field of a result, of its type, is an error that names it."""
+    return read_record(path, RESULT)
 
 
 def evaluator_digest() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from importlib import metadata, util
 from types import SimpleNamespace
 
@@ -203,7 +204,8 @@ def test_a_plugin_that_ends_the_process_is_found_and_not_loaded(tiny, monkeypatc
         "problem",
         "plugin ends_process",
         "loading it stops the whole program (exit code 3); "
-        "update it or run: pip uninstall hashzoo-ends-process, or set HASHZOO_BLOCK=ends_process",
+        "run: pip install --upgrade hashzoo-ends-process, or: pip uninstall hashzoo-ends-process, "
+        "or set HASHZOO_BLOCK=ends_process",
     )
     assert only(findings, "plugin tiny").level == "ok"
     monkeypatch.setenv("HASHZOO_BLOCK", "ends_process")
@@ -218,26 +220,71 @@ def test_weights_that_are_absent_are_a_note(monkeypatch):
     assert doctor._weights()[0].level == "ok"
 
 
-@pytest.mark.parametrize(("npm", "level"), [(["npm"], "ok"), (None, "note")])
-def test_npm(npm, level, monkeypatch):
+@pytest.mark.parametrize(
+    ("npm", "level", "said"),
+    [
+        ([sys.executable, "-c", "print(11)"], "ok", "-c print(11)"),
+        (None, "note", "not found, so emoji cannot be fetched; run: pip install 'hashzoo[emoji]'"),
+        ([sys.executable, "-c", "raise SystemExit('env: node: No such file')"], "problem", "(env: node: No such file)"),
+        (
+            ["/nowhere/npm"],
+            "problem",
+            "(No such file or directory), so emoji cannot be fetched; run: pip ",
+        ),
+        ([sys.executable, "-c", "import time; time.sleep(9)"], "problem", "no end after 0.2 s"),
+    ],
+)
+def test_npm(npm, level, said, monkeypatch):
     monkeypatch.setattr("hashzoo.data.npm.find_npm", lambda: npm)
-    assert doctor._npm().level == level
+    if "no end" in said:
+        monkeypatch.setattr(doctor, "NPM_LIMIT", 0.2)
+    found = doctor._npm()
+    assert (found.level, said in found.message) == (level, True), found
 
 
-def test_the_cache(monkeypatch, tmp_path):
-    assert doctor._cache().level == "ok"
+@pytest.mark.parametrize(
+    ("look", "name", "elsewhere"),
+    [
+        (doctor._cache, "cache", "run: export HASHZOO_CACHE=FOLDER, with another folder"),
+        (doctor._runs, "runs", "run: hashzoo bench --runs FOLDER, with another folder"),
+    ],
+)
+def test_folders_that_are_written_to(look, name, elsewhere, monkeypatch, tmp_path):
+    assert look() == doctor.Finding("ok", name, str(tmp_path / name))
+    (tmp_path / name / "inside it").mkdir(parents=True)
+    assert look().level == "ok"
+    assert [path.name for path in (tmp_path / name).rglob("*")] == ["inside it"]
     with monkeypatch.context() as patch:
         patch.setattr(doctor.os, "statvfs", lambda path: SimpleNamespace(f_bavail=10, f_frsize=4096), raising=False)
-        found = doctor._cache()
-        assert (found.level, "less than 1 GB is free" in found.message) == ("problem", True)
+        said = f"less than 1 GB is free at {tmp_path / name}; {elsewhere} on another disk"
+        assert look() == doctor.Finding("problem", name, said)
 
-    def refuse(**options):
-        raise OSError(30, os.strerror(30))
+    def refuse(*, dir, plain=doctor.tempfile.TemporaryFile):
+        if dir.name == "inside it":  # as if another user had made it
+            raise OSError(13, os.strerror(13))
+        return plain(dir=dir)
 
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
-    found = doctor._cache()
+    found = look()
+    place = tmp_path / name / "inside it"
     assert found.level == "problem"
-    assert "cannot be written to (Read-only file system); set HASHZOO_CACHE" in found.message
+    assert found.message == (
+        f"{place} cannot be written to (Permission denied); {elsewhere}, or: "
+        f"sudo chown -R \"$USER\" '{place}' && chmod -R u+rwX '{place}'"
+    )
+
+
+def test_a_file_in_the_place_of_runs(tmp_path):
+    (tmp_path / "runs").write_text("")
+    assert "is a file, where runs would be kept; run: hashzoo bench --runs FOLDER" in doctor._runs().message
+
+
+def test_an_old_plugin_is_updated_by_a_command(tiny, quick, monkeypatch):
+    tiny.write("hashzoo-old", "old", "HASHZOO_API = 0\n")
+    found = only(doctor.examine(), "plugin old")
+    assert found.level == "problem"
+    assert found.message.startswith("incompatible: ")
+    assert found.message.endswith("run: pip install --upgrade hashzoo hashzoo-old, or: pip uninstall hashzoo-old")
 
 
 def test_versions():

@@ -18,7 +18,7 @@ NUMERIC = {"torch", "timm", "open_clip", "transformers", "torchvision"}
 HEAVY = NUMERIC | {"numba", "pandas", "scipy", "matplotlib"}
 # Nothing downstream is imported upstream: a package imports those before it and itself, at module level or later.
 ORDER = (
-    {"errors", "storage", "progress", "plugin", "processors", "settings", "arrays"},
+    {"errors", "storage", "progress", "plugin", "processors", "settings", "arrays", "shapes", "records"},
     {"guard", "source"},
     {"admission"},
     {"builtin", "zoo"},
@@ -40,7 +40,7 @@ ORDER = (
     {"runners", "shard"},
     {"benchmark", "bench_file"},
     {"pretrain", "export"},
-    {"reopening"},
+    {"reopening", "reproduction"},
     {"encode"},
     {"items"},
     {"filling", "hits", "sheet", "reranked", "onnx_towers"},
@@ -100,7 +100,7 @@ def closure(name: str, seen: set[str]) -> set[str]:
         (("__init__.py", "plugin.py", "zoo.py", "settings.py", "builtin.py", "errors.py"), HEAVY | {"numpy"}),
         (("admission.py", "guard.py", "source.py"), HEAVY | {"numpy"}),
         (("cli/*.py",), HEAVY | {"numpy", "rich.console", "rich.table"}),
-        (("storage.py", "progress.py", "doctor.py"), HEAVY | {"numpy"}),
+        (("storage.py", "shapes.py", "records.py", "progress.py", "doctor.py"), HEAVY | {"numpy"}),
         (
             ("recipe.py", "track.py", "rounds.py", "benchmark.py", "plan.py", "sweep.py", "opening.py", "data/*.py"),
             HEAVY,

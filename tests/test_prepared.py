@@ -102,12 +102,15 @@ def test_a_changed_picture_is_named(rows, pictures, tmp_path):
 
 
 def test_nothing_counts_until_all_is_written(rows, pictures, tmp_path):
-    opened(rows, tmp_path / "out")
+    before = opened(rows, tmp_path / "out").manifest
     (pictures / "11.png").unlink()
-    with pytest.raises(HashzooError, match="11.png cannot be read"):
-        write_prepared(tmp_path / "out", "mine", rows, "ours")
+    for folder in (tmp_path / "out", tmp_path / "new"):
+        with pytest.raises(HashzooError, match="11.png cannot be read"):
+            write_prepared(folder, "mine", rows, "ours")
+        assert not list(folder.glob(".*"))
+    assert Prepared(tmp_path / "out", HOW).manifest == before  # what was prepared before stays
     with pytest.raises(HashzooError, match=f"it is not prepared yet: type {HOW}"):
-        Prepared(tmp_path / "out", HOW)
+        Prepared(tmp_path / "new", HOW)
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def test_unfinished_and_damaged_runs_are_left_out_and_said(runs, capsys):
     assert [(r["method"], r["bits"]) for r in item["results"]] == [("fragile", 16), ("random", 16), ("random", 32)]
     said = capsys.readouterr().err
     assert "left out: 1 unfinished runs in" in said
-    assert "result.json has no 'schema'" in said
+    assert "result.json is damaged (it has no 'schema')" in said
     assert "run.json cannot be read as JSON" in said
 
 
@@ -367,7 +367,7 @@ def test_a_run_that_lacks_something_is_left_out_and_said(name, runs, capsys):
     (item,) = collect(runs)
     assert len(item["results"]) == 5
     assert capsys.readouterr().err == (
-        f"hashzoo: left out: {path.parent} is damaged (KeyError: '{name}'); delete it and run again\n"
+        f"hashzoo: left out: {path} is damaged (it has no '{name}'); delete it and run again\n"
     )
 
 

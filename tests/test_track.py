@@ -12,7 +12,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.evaluator import ceiling, evaluate, floor
 from hashzoo.opening import open_dataset
 from hashzoo.storage import read_json, write_json
-from hashzoo.track import RESULT, Track, evaluator_digest, read_result
+from hashzoo.track import Track, evaluator_digest, read_result
 
 
 @pytest.fixture(scope="module")
@@ -124,14 +124,46 @@ def test_a_damaged_track_is_one_sentence(damage, track, tmp_path):
     assert e.value.exit_code == 1
 
 
+def result_of(**changes):
+    """All that a result must have."""
+    way = {"map": 0.5, "k": None, "pr_curve_rank": {"rank": [1, 2], "recall_macro": [0.1, 1.0]}}
+    health = {"rows": 10, "bits": 8, "constant_bits": 0, "balance": 1.0}
+    return {
+        **{"schema": 1, "key": "k", "request": "r", "method": "soda", "status": "ok", "bits": 8, "seed": 0},
+        **{"encoders": {"image": "tiny", "text": "bow"}, "settings": {"trainer.lr": 0.1, "trainer.widths": [8, 8]}},
+        "plugin": {"name": "p", "distribution": "d", "version": "1", "digest": "0"},
+        **{"scores": {"i2t": way, "t2i": way}, "floor": 0.1, "ceiling": 1, "evaluator": "e"},
+        **{"health": {"image": health, "text": health}, "seconds": {"train": 0}},
+        **changes,
+    }
+
+
 def test_a_result_has_every_field(tmp_path):
     path = tmp_path / "result.json"
-    whole = dict.fromkeys(RESULT, 0)
+    whole = result_of(something_new=[1])
     write_json(path, whole)
     assert read_result(path) == whole
-    write_json(path, {name: 0 for name in RESULT if name != "scores"})
-    with pytest.raises(HashzooError, match=r"result\.json has no 'scores'; delete it and run again"):
+    for name in result_of():
+        write_json(path, {key: value for key, value in whole.items() if key != name})
+        with pytest.raises(HashzooError, match=rf"result\.json is damaged .it has no '{name}'.; "):
+            read_result(path)
+    write_json(path, [])
+    with pytest.raises(HashzooError, match=r"is damaged .it is a list, not an object.; delete it and run again"):
         read_result(path)
-    write_json(path, list(RESULT))
-    with pytest.raises(HashzooError, match=r"result\.json has no 'schema'"):
-        read_result(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bits": "8"}, "bits is text, not a whole number from 1 to 4,096"),
+        ({"bits": True}, "bits is True, not a whole number"),
+        ({"method": "a\x1b[31m"}, "method is text, not a line of text"),
+        ({"scores": {"i2t": {"map": 0.1}, "t2i": {"map": None}}}, "scores.t2i.map is None, not a number"),
+        ({"new": {"deep": ["\x07"]}}, r"new.deep\[0\] holds control characters"),
+        ({"settings": []}, "settings is a list, not an object"),
+    ],
+)
+def test_a_result_with_a_field_of_a_wrong_type(changes, said, tmp_path):
+    write_json(tmp_path / "result.json", result_of(**changes))
+    with pytest.raises(HashzooError, match=said):
+        read_result(tmp_path / "result.json")

@@ -107,6 +107,12 @@ def bench(
         typer.Option("--html", metavar="FILE", help="Also write one page: tables, figures, gallery, provenance."),
     ] = None,
     json: Json = False,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="RUN", help="Repeat a recorded run, perhaps a stranger's, and say where it differs."
+        ),
+    ] = None,
 ) -> None:
     """Train and compare methods: a table of mAP in both directions, with the random floor.
 
@@ -115,6 +121,14 @@ def bench(
     from hashzoo.data.stream import ASKED, stream_of
     from hashzoo.sweep import parse_sweep
 
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    typed = {name for name, given in sources.items() if given is not None and given.name == "COMMANDLINE"}
+    if source is not None:
+        from hashzoo.cli.repeat import repeat
+
+        where = {"runs": runs, "device": device, "dataset": dataset, "settings": settings}
+        repeat(source, typed, where | {"batch_size": read_batch_size(batch_size)}, fresh, json)
+        return
     if suite and (method or file):
         raise HashzooError("--suite names the methods itself; leave --method and the bench file out, or --suite")
     if suite:
@@ -141,8 +155,6 @@ def bench(
     if file is not None:
         from hashzoo.bench_file import KEYS, read_bench_file
 
-        sources = {name: context.get_parameter_source(name) for name in context.params}
-        typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
         options = {field: "method" if field == "methods" else field for field, _ in KEYS.values()}
         given = {field: (asked | arrival)[field] for field, option in options.items() if option in typed}
         benches, side_by_side = read_bench_file(file, given)

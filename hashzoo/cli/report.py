@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +18,18 @@ PLOTS = Path("figures")  # where plots go that name no folder
 
 
 def report(
+    context: typer.Context,
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUNS]", help="A runs folder, or a bundle that somebody sent: it is checked first."),
+    ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="The folder that keeps runs.")] = Path("runs"),
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", metavar="FILE", help="Pack the tables into a zip, with all that is needed to check them."
+        ),
+    ] = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option("--compare", metavar="A B", help="Two rows of the table: is their difference real?"),
@@ -85,30 +99,82 @@ def report(
         raise HashzooError(
             "--costs prints tables of its own, --md or --latex; --csv, --json and --html have them anyway"
         )
-    found = collect(runs)
-    if costs:
-        _costs(join_folds(found), "md" if md else "latex" if latex else "terminal")
-    elif plot:
-        _plot(found, words([plot], "--plot"), measure, figures or PLOTS)
-    elif figures:
-        _figures(found, figures)
-    elif pivot:
-        form = next((name for name, asked in (("md", md), ("csv", csv), ("json", json), ("latex", latex)) if asked), "")
-        _pivots(found, words([pivot], "--pivot"), measure, form)
-    elif compare:
-        if md or csv or latex or html:
-            raise HashzooError("--compare prints a table, or --json; leave --md, --csv, --latex and --html out")
-        _compare(join_folds(found), *compare, json)
-    elif html:
-        _page(found, html, gallery)
-    elif json:
-        print_json({"schema": 1, "tracks": found})
-    elif csv:
-        from hashzoo.report import frame
+    if bundle and (compare or pivot or costs or md or csv or json or latex or html or figures or plot):
+        raise HashzooError("--bundle packs all tables; leave the other forms of a report out")
+    if source is not None and (given := context.get_parameter_source("runs")) and given.name == "COMMANDLINE":
+        raise HashzooError(f"{source} and --runs both name runs; leave one of the two out")
+    with contextlib.ExitStack() as stack:
+        place = source or runs
+        named: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = list  # of JSON and CSV, which name folders
+        if place.is_file():
+            folder = stack.enter_context(_unpacked(place))
+            named = functools.partial(_named, folder=folder, bundle=place)
+            found = collect(folder)
+        else:
+            found = collect(place)
+        if bundle:
+            _bundle(found, bundle)
+        elif costs:
+            _costs(join_folds(found), "md" if md else "latex" if latex else "terminal")
+        elif plot:
+            _plot(found, words([plot], "--plot"), measure, figures or PLOTS)
+        elif figures:
+            _figures(found, figures)
+        elif pivot:
+            forms = (("md", md), ("csv", csv), ("json", json), ("latex", latex))
+            form = next((name for name, asked in forms if asked), "")
+            _pivots(found, words([pivot], "--pivot"), measure, form)
+        elif compare:
+            if md or csv or latex or html:
+                raise HashzooError("--compare prints a table, or --json; leave --md, --csv, --latex and --html out")
+            _compare(join_folds(found), *compare, json)
+        elif html:
+            _page(found, html, gallery)
+        elif json:
+            print_json({"schema": 1, "tracks": named(found)})
+        elif csv:
+            from hashzoo.report import frame
 
-        print(frame(found).to_csv(index=False), end="")
-    else:
-        _tables(join_folds(found), "md" if md else "latex" if latex else "terminal")
+            print(frame(named(found)).to_csv(index=False), end="")
+        else:
+            _tables(join_folds(found), "md" if md else "latex" if latex else "terminal")
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The runs folder of a bundle, of which was said what was checked."""
+    from hashzoo.report.bundled import unpacked
+
+    with unpacked(path) as (folder, checked):
+        runs = "1 run" if checked.runs == 1 else f"{checked.runs:,} runs"
+        failed = f" ({checked.failed:,} of them failed)" if checked.failed else ""
+        print(
+            f"hashzoo: checked {path}: {runs}{failed}; {checked.numbers:,} numbers are those that the codes give",
+            file=sys.stderr,
+        )
+        yield folder
+
+
+def _named(found: list[dict[str, Any]], folder: Path, bundle: Path) -> list[dict[str, Any]]:
+    """Results that name their runs by where they lie in the bundle."""
+    inside = {
+        result["run"]: f"{bundle}/{Path(result['run']).relative_to(folder.parent).as_posix()}"
+        for item in found
+        for result in item["results"]
+    }
+    return [
+        item | {"results": [result | {"run": inside[result["run"]]} for result in item["results"]]} for item in found
+    ]
+
+
+def _bundle(found: list[dict[str, Any]], path: Path) -> None:
+    from hashzoo.report.bundle import write_bundle
+
+    count = write_bundle(found, path)
+    size = path.stat().st_size
+    runs = "1 run" if count == 1 else f"{count:,} runs"
+    print(f"hashzoo: packed {runs}, {size:,} bytes; hashzoo report {path.name} checks it", file=sys.stderr)
+    print(path)
 
 
 def _page(found: list[dict[str, Any]], path: Path, gallery: int | None) -> None:

@@ -44,11 +44,16 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def unpack(archive: Path, into: Path) -> None:
+def unpack(archive: Path, into: Path, most_bytes: int | None = None, most_members: int | None = None) -> None:
     """Unpack a zip or tar into a folder. Everything is checked before anything is written.
 
     A file that is there already with the right size is kept, so that a killed run is resumed; each file is whole
     or absent.
+
+    Args:
+        archive: of a data set, or of runs.
+        into: the folder; it is made.
+        most_bytes, most_members: what all files together may have, and how many there may be; None: the limits above.
 
     Raises:
         HashzooError: it is damaged, no archive, has members outside the folder, links, devices, two names that some
@@ -57,9 +62,10 @@ def unpack(archive: Path, into: Path) -> None:
     with contextlib.ExitStack() as stack:
         try:
             if zipfile.is_zipfile(archive):
-                members = list(_checked(archive, _zip_members(archive, stack.enter_context(zipfile.ZipFile(archive)))))
+                found = _zip_members(archive, stack.enter_context(zipfile.ZipFile(archive)))
             else:
-                members = list(_checked(archive, _tar_members(archive, stack.enter_context(tarfile.open(archive)))))
+                found = _tar_members(archive, stack.enter_context(tarfile.open(archive)))
+            members = list(_checked(archive, found, most_bytes or MAX_BYTES, most_members or MAX_MEMBERS))
         except DAMAGE as error:
             raise _damaged(archive, error) from error
         except OSError as error:
@@ -73,7 +79,7 @@ def unpack(archive: Path, into: Path) -> None:
                 advance(1)
 
 
-def _checked(archive: Path, members: Iterator[Member]) -> Iterator[Member]:
+def _checked(archive: Path, members: Iterator[Member], most_bytes: int, most_members: int) -> Iterator[Member]:
     """The members, one by one, as long as names and sizes are in order."""
     packed = max(archive.stat().st_size, 1)
     total = 0
@@ -81,7 +87,7 @@ def _checked(archive: Path, members: Iterator[Member]) -> Iterator[Member]:
     folders: set[str] = set()
     for count, member in enumerate(members, start=1):
         total += member.size
-        if total > MAX_BYTES or count > MAX_MEMBERS or (total > FREE_BYTES and total > MAX_RATIO * packed):
+        if total > most_bytes or count > most_members or (total > FREE_BYTES and total > MAX_RATIO * packed):
             raise HashzooError(
                 f"{archive} would unpack to more than hashzoo writes ({total:,} bytes by file {count:,}, packed in "
                 f"{packed:,}); unpack it yourself and give the folder"
@@ -105,6 +111,8 @@ def _zip_members(archive: Path, file: zipfile.ZipFile) -> Iterator[Member]:
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refused(archive, info.filename, "a link or a device")
+        if not info.filename:
+            raise _refused(archive, info.filename, "a file without a name")
         if info.is_dir():
             _safe(archive, info.filename)
             continue

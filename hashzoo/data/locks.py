@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from hashzoo.storage import write_error
 
 
 @contextlib.contextmanager
-def alone(folder: Path, name: str = ".lock") -> Iterator[None]:
-    """Let one process at a time work in a folder; the lock of a killed process is gone with it."""
+def alone(folder: Path, name: str = ".lock", waiting: str = "") -> Iterator[None]:
+    """Let one process at a time work in a folder; the lock of a killed process is gone with it.
+
+    `waiting` is said on stderr where another process has the lock.
+    """
     lock = FileLock(folder / name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(blocking=not waiting)
+        except Timeout:
+            print(f"hashzoo: {waiting}", file=sys.stderr, flush=True)
+            lock.acquire()
     except OSError as error:
         raise write_error(folder / name, error) from error
     try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,17 @@ import numpy as np
 from hashzoo.data.base import Dataset, Splits
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import atomic_write, digest, file_digest, read_arrays, read_json, write_arrays, write_json
+from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
+from hashzoo.storage import (
+    atomic_write,
+    digest,
+    file_digest,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_error,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +46,14 @@ if TYPE_CHECKING:
 SCHEMA = 1
 ROLES = ("image", "text")
 SPLITS = ("train", "val", "query", "database")
+# What a manifest holds.
+SHAPE = Fields(
+    {
+        **{"schema": Number(SCHEMA, SCHEMA), "name": LINE, "classes": ListOf(str), "rule": str, "licence": str},
+        **{"image_root": (None, str), "source": Each(ANY), "files": Each(LINE)},
+    }
+)
+NEW = ".new"  # a folder of files that are being written
 BLOCK = 4096  # files that wait to be read
 
 
@@ -98,39 +117,50 @@ def write_prepared(folder: Path, name: str, rows: Rows, licence: str, allow_over
     """
     rows.check()
     rows.splits.check(len(rows.labels), allow_overlap)
-    (folder / "manifest.json").unlink(missing_ok=True)
-    _save(folder / "labels.npy", np.ascontiguousarray(rows.labels, dtype=np.bool_))
-    write_arrays(folder / "splits.npz", {name: getattr(rows.splits, name) for name in SPLITS})
+    try:
+        _write(folder, folder / NEW, name, rows, licence)
+    except OSError as error:
+        raise write_error(folder / "manifest.json", error) from error
+    finally:
+        shutil.rmtree(folder / NEW, ignore_errors=True)
+
+
+def _write(folder: Path, new: Path, name: str, rows: Rows, licence: str) -> None:
+    """Write all files into `new`, and when they are whole put them in place; the manifest comes last."""
+    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+    _save(new / "labels.npy", np.ascontiguousarray(rows.labels, dtype=np.bool_))
+    write_arrays(new / "splits.npz", {name: getattr(rows.splits, name) for name in SPLITS})
     files = ["labels.npy", "splits.npz"]
     if rows.groups is not None:
-        _save(folder / "groups.npy", np.ascontiguousarray(rows.groups, dtype=np.int64))
+        _save(new / "groups.npy", np.ascontiguousarray(rows.groups, dtype=np.int64))
         files.append("groups.npy")
     if rows.texts is not None:
-        _save_lines(folder / "texts.jsonl", rows.texts)
+        _save_lines(new / "texts.jsonl", rows.texts)
         files.append("texts.jsonl")
     if rows.images is not None:
         assert rows.image_root is not None, "paths of pictures are relative to image_root"
-        _save_lines(folder / "images.jsonl", rows.images)
+        _save_lines(new / "images.jsonl", rows.images)
         known = rows.image_digests
         digests = file_digests(rows.image_root, rows.images, name) if known is None else known
-        _save(folder / "image_digests.npy", digests)
+        _save(new / "image_digests.npy", digests)
         files += ["images.jsonl", "image_digests.npy"]
     for role, array in rows.features.items():
-        _save(folder / f"{role}_features.npy", np.ascontiguousarray(array))
+        _save(new / f"{role}_features.npy", np.ascontiguousarray(array))
         files.append(f"{role}_features.npy")
-    write_json(
-        folder / "manifest.json",
-        {
-            "schema": SCHEMA,
-            "name": name,
-            "classes": list(rows.classes),
-            "rule": rows.splits.rule,
-            "licence": licence,
-            "image_root": str(rows.image_root) if rows.image_root is not None else None,
-            "source": dict(rows.source),
-            "files": {file: file_digest(folder / file) for file in files},
-        },
-    )
+    about = {
+        "schema": SCHEMA,
+        "name": name,
+        "classes": list(rows.classes),
+        "rule": rows.splits.rule,
+        "licence": licence,
+        "image_root": str(rows.image_root) if rows.image_root is not None else None,
+        "source": dict(rows.source),
+        "files": {file: file_digest(new / file) for file in files},
+    }
+    (folder / "manifest.json").unlink(missing_ok=True)
+    for file in files:
+        os.replace(new / file, folder / file)
+    write_json(folder / "manifest.json", about)
 
 
 class Prepared(Dataset):
@@ -148,6 +178,8 @@ class Prepared(Dataset):
         self.manifest = manifest
         self.labels = self._load("labels.npy")
         arrays = read_arrays(folder / "splits.npz")
+        if set(arrays) != set(SPLITS) or any(rows.ndim != 1 or rows.dtype.kind != "i" for rows in arrays.values()):
+            raise self._damaged(folder / "splits.npz")
         self.splits = Splits(**arrays, rule=manifest["rule"])
         self.groups = self._load("groups.npy") if "groups.npy" in manifest["files"] else None
         self.features = {
@@ -195,10 +227,14 @@ class Prepared(Dataset):
         path = self.folder / "manifest.json"
         if not path.exists():
             raise HashzooError(f"it is not prepared yet: type {self._how}")
-        manifest = read_json(path)
-        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        try:
+            manifest = read_json(path)
+            check(manifest, SHAPE)
+        except (HashzooError, ValueError) as error:
+            raise self._damaged(path) from error
+        if any(Path(file).name != file for file in manifest["files"]):
             raise self._damaged(path)
-        return manifest
+        return dict(manifest)
 
     def _load(self, file: str) -> np.ndarray:
         try:

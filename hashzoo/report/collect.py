@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError, one_line
+from hashzoo.records import RUN, TRACK_FILE, read_record
 from hashzoo.report.table import further
-from hashzoo.storage import canonical_json, read_json
+from hashzoo.storage import canonical_json
 from hashzoo.track import DIRECTIONS, read_result
 
 if TYPE_CHECKING:
@@ -67,10 +68,8 @@ def _track(folder: Path) -> dict[str, Any]:
     path = folder / "track.json"
     if not path.exists():
         raise HashzooError("it has no track.json; the same bench writes it again")
-    track = read_json(path)
-    if not isinstance(track, dict) or "dataset" not in track:
-        raise HashzooError(f"{path} is damaged; delete it, and the same bench writes it again")
-    track.pop("schema", None)
+    track = read_record(path, TRACK_FILE, "delete it, and the same bench writes it again")
+    track.pop("schema")
     return track
 
 
@@ -94,7 +93,7 @@ def _results(folder: Path, track: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _read(run: Path, track: dict[str, Any]) -> Found | None:
     """A run that is finished or has failed; None if it is neither."""
-    asked = read_json(run / "run.json")
+    asked = read_record(run / "run.json", RUN)
     try:
         if asked["track"] != track:
             raise HashzooError(f"{run} belongs to another track, of data set {asked['track']['dataset']}")

@@ -35,6 +35,12 @@ def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.nd
             continue
         values = read_arrays(path)
         for direction in DIRECTION_NAMES:
+            queries = result["scores"][direction].get("queries")
+            if direction not in values or not _are_precisions(values[direction], queries):
+                raise HashzooError(
+                    f"{path} does not hold a precision of each query; delete the run and make it again",
+                    exit_code=1,
+                )
             folds = found[direction, result["bits"]][label_of(result, results)]
             folds.setdefault(result.get("fold", 0), []).append(values[direction])
     whole = {}
@@ -46,6 +52,13 @@ def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.nd
             if len(folds) == len(there)
         }
     return {column: rows for column, rows in whole.items() if rows}
+
+
+def _are_precisions(values: np.ndarray, queries: int | None) -> bool:
+    """Whether these are average precisions of so many queries; of a result that does not say, of some."""
+    if values.ndim != 1 or values.dtype != np.float64 or len(values) != (len(values) if queries is None else queries):
+        return False
+    return bool(len(values) and (values >= 0).all() and (values <= 1 + 1e-9).all())
 
 
 def as_good_as_best(values: Mapping[Column, Mapping[str, np.ndarray]]) -> dict[Column, frozenset[str]]:

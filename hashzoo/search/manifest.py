@@ -8,11 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hashzoo.codes import MAX_BITS
 from hashzoo.errors import HashzooError
+from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
 from hashzoo.storage import digest, file_digest, sync_folder, write_json
 
 FORMAT = 1
 NAME = "manifest.json"
+_COUNT = Number(0, 2**63 - 1)
+_FILE = Fields({"bytes": _COUNT, "sha256": LINE})
+_DELETED = Fields({"rows": _COUNT, "name": LINE, "file": _FILE})
+_PART = Fields(
+    {
+        **{"name": LINE, "rows": _COUNT, "first_id": int, "last_id": int},
+        **{"files": Each(_FILE), "deleted": (None, _DELETED)},
+    }
+)
+# What a manifest holds beside its format and its digest.
+SHAPE = Fields(
+    {
+        **{"bits": Number(1, MAX_BITS), "outputs": bool, "version": _COUNT, "next_id": int},
+        **{"columns": Each(LINE), "model": Each(_FILE), "about": Each(ANY), "segments": ListOf(_PART)},
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,12 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
         raise HashzooError(
             f"the collection in {folder} has format {written}, this hashzoo reads {FORMAT}; encode again"
         )
-    if digest({"format": FORMAT, **stored}) != sha256:
+    try:
+        fits = digest({"format": FORMAT, **stored}) == sha256
+        check(stored, SHAPE, NAME)
+    except ValueError as error:
+        raise damaged(folder, str(error)) from error
+    if not fits:
         raise damaged(folder, f"{NAME} does not match its digest")
     segments = tuple(_part(part) for part in stored.pop("segments"))
     model = {name: File(**file) for name, file in stored.pop("model").items()}

@@ -14,6 +14,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.report import rounds
 from hashzoo.report.figures.style import Look
 from hashzoo.report.table import label_of
+from hashzoo.storage import file_digest
 from hashzoo.track import Track, title_of
 
 CODES = tuple(f"{role}_{split}" for role in ("image", "text") for split in ("query", "database"))
@@ -85,6 +86,9 @@ class Material:
         path = Path(result["run"]) / "train.jsonl"
         try:
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            known = result.get("files", {}).get(path.name)
+            if known is not None and file_digest(path) != known["sha256"]:
+                raise ValueError("it is not the file that the run wrote")
             if not all(isinstance(line, dict) for line in lines):
                 raise ValueError("a line is no object")
             return lines

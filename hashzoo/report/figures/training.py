@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable
@@ -46,7 +47,7 @@ def read_history(lines: Iterable[dict[str, Any]]) -> History:
                 history.stages.append((stage, epochs - 1, epochs))
         for name, value in line.items():
             if name not in BOOKKEEPING and isinstance(value, int | float) and not isinstance(value, bool):
-                finite = float(value) if math.isfinite(value) else math.nan
+                finite = float(value) if abs(value) <= sys.float_info.max else math.nan
                 (history.terms if is_epoch else history.measured)[name].append((epochs, finite))
     return history
 

@@ -1,0 +1,488 @@
+"""Every file format that hashzoo reads, fed with files that nobody meant.
+
+Whatever a file holds, reading it gives a result or a HashzooError, within SECONDS and without MEMORY. test_fuzz.py
+feeds a few files each time, which hypothesis draws; `benchmarks/fuzz.py` is the campaign, in which atheris looks for
+files that reach new code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hashzoo.errors import HashzooError
+
+SECONDS = 5
+MEMORY = 2**30
+SMALL = ["dataset.pairs=100", "dataset.pixels=16", "dataset.difficulty=0"]
+ODD: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 2**31, 2**63, -(2**70), 0.5, 1e308, float("nan"), float("inf")),
+    *("", "x", "i2t", "/etc/passwd", "../..", "a\x1b[31m", "\ud800", "\u202e", "1" * 5000, "table:x", "toy"),
+    *([], {}, [[]], [None], {"": {}}, [0] * 100, {"map": None}),
+)
+
+
+class Late(BaseException):
+    """It takes too long. Nothing that reads files catches it."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        seeds: whole files of it.
+        read: reads a file, of which the content is given, as commands do.
+        change: makes another file of one, not byte by byte but as its content is built.
+    """
+
+    seeds: list[bytes]
+    read: Callable[[bytes], None]
+    change: Callable[[bytes, random.Random], bytes]
+
+
+def mutated(form: Format, rng: random.Random) -> bytes:
+    """A whole file with one to three changes of content, perhaps with some bytes changed."""
+    content = rng.choice(form.seeds)
+    for _ in range(rng.randint(0, 3)):
+        with contextlib.suppress(Exception):  # what is changed already may be no file any more
+            content = form.change(content, rng)
+    return change_bytes(content, rng) if rng.random() < 0.3 else content
+
+
+def feed(form: Format, content: bytes) -> str:
+    """Read one file; the sentence of its refusal, or ""."""
+
+    def late(number: int, frame: object) -> None:
+        raise Late(f"no end after {SECONDS} s")
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    usual = signal.signal(signal.SIGPROF, late), signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of the processor: another process may have it meanwhile
+    signal.alarm(20 * SECONDS)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            form.read(content)
+        return ""
+    except HashzooError as error:
+        return str(error) or "a refusal without a reason"
+    finally:
+        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, usual[0])
+        signal.signal(signal.SIGALRM, usual[1])
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        assert grown < MEMORY, f"{grown:,} bytes of memory"
+
+
+def change_bytes(content: bytes, rng: random.Random) -> bytes:
+    """Cut off, changed, repeated or left out somewhere."""
+    data = bytearray(content)
+    for _ in range(rng.randint(1, 4)):
+        if not data:
+            break
+        at, length = rng.randrange(len(data)), rng.randint(1, 16)
+        what = rng.randrange(5)
+        if what == 0:
+            del data[at:]
+        elif what == 1:
+            data[at] ^= 1 << rng.randrange(8)
+        elif what == 2:
+            data[at:at] = data[at : at + length]
+        elif what == 3:
+            del data[at : at + length]
+        else:
+            data[at : at + length] = rng.randbytes(length)
+    return bytes(data)
+
+
+def change_value(value: Any, rng: random.Random) -> Any:
+    """Nested JSON with one value at random exchanged, left out, moved or renamed."""
+    if isinstance(value, dict) and value and rng.random() < 0.85:
+        name = rng.choice(sorted(value))
+        found = dict(value)
+        what = rng.random()
+        if what < 0.08:
+            del found[name]
+        elif what < 0.14:
+            found[rng.choice(["", "x", "map", name + "x", "\x07"])] = found.pop(name)
+        elif what < 0.2:
+            found[name] = rng.choice(list(value.values()))
+        else:
+            found[name] = change_value(value[name], rng)
+        return found
+    if isinstance(value, list) and value and rng.random() < 0.85:
+        found_list = list(value)
+        at = rng.randrange(len(value))
+        if rng.random() < 0.2:
+            del found_list[at]
+        else:
+            found_list[at] = change_value(value[at], rng)
+        return found_list
+    return rng.choice(ODD)
+
+
+def change_json(content: bytes, rng: random.Random) -> bytes:
+    return json.dumps(change_value(json.loads(content), rng)).encode(errors="surrogatepass")
+
+
+def change_lines(content: bytes, rng: random.Random) -> bytes:
+    """Text with a line, or a word, that is exchanged, left out, repeated or odd."""
+    lines = content.decode().split("\n")
+    at = rng.randrange(len(lines))
+    separators = [one for one in (",", "\t", "=", '"', " ") if one in lines[at]] or [" "]
+    separator = rng.choice(separators)
+    words = lines[at].split(separator)
+    place = rng.randrange(len(words))
+    odd = str(rng.choice(ODD)).encode(errors="replace").decode()
+    words[place] = rng.choice([odd, words[-1], "", f"{words[place]}{odd}"])
+    lines[at] = separator.join(words)
+    if rng.random() < 0.2:
+        lines.insert(rng.randrange(len(lines)), rng.choice(lines))
+    return "\n".join(lines).encode()
+
+
+def change_arrays(content: bytes, rng: random.Random) -> bytes:
+    """An .npz file with one of its arrays of another shape, type or content."""
+    with np.load(io.BytesIO(content)) as file:
+        arrays = {name: file[name] for name in file.files}
+    name = rng.choice(sorted(arrays))
+    array = arrays[name]
+    changes: list[Callable[[], Any]] = [
+        lambda: array[: rng.randint(0, 3)] if array.ndim else array[None],
+        lambda: array.astype(rng.choice(["<u1", "<i8", ">i4", "<f4", "<f8", "<U3", "S2", "?", "<c8", "<M8[s]"])),
+        lambda: array.T if array.ndim else array + 1,
+        lambda: np.full_like(array, rng.choice([0, 1, 255])),
+        lambda: np.repeat(array, 2, axis=0) if array.ndim else array * 1000,
+        lambda: np.full(array.shape, np.nan),
+        lambda: array.reshape(-1, 1, *array.shape[1:]) if array.ndim else array,
+    ]
+    arrays[name] = rng.choice(changes)()
+    if rng.random() < 0.15:
+        del arrays[rng.choice(sorted(arrays))]
+    if rng.random() < 0.15:
+        arrays[rng.choice(["x", "a.data", "image_query.ids", "query"])] = array
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def change_members(content: bytes, rng: random.Random) -> bytes:
+    """A zip with a file that is renamed, exchanged, a link, encrypted by name, or packed."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    at = rng.randrange(len(files))
+    name, inside = files[at]
+    names = ["../x", "/x", "a/../../b", "x" * 300, "A/B", name.upper(), "", "CON", "a:b", "bundle.json", "\u202e"]
+    files[at] = rng.choice(
+        [(rng.choice(names), inside), (name, rng.choice(files)[1]), (name, inside[:-1]), (name, b"")]
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
+        for name, inside in files:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = rng.choice([0o644 << 16] * 8 + [0o120777 << 16, 0o060644 << 16])
+            with contextlib.suppress(ValueError):
+                archive.writestr(info, inside)
+    return out.getvalue()
+
+
+def formats(place: Path) -> dict[str, Format]:
+    """All formats by name; whole files are made below `place`. The plugin `tiny` must be there, and a cache."""
+    place.mkdir(parents=True, exist_ok=True)
+    made = _Material(place)
+    return {
+        "run": Format(made.of("run.json"), made.report("run.json"), change_json),
+        "result": Format(made.of("result.json"), made.report("result.json"), change_json),
+        "track": Format([(made.track / "track.json").read_bytes()], made.tracks("track.json"), change_json),
+        "opened": Format([(made.track / "dataset.json").read_bytes()], made.tracks("dataset.json"), change_json),
+        "log": Format(made.of("train.jsonl"), made.logs, change_lines),
+        "codes": Format(made.of("codes.npz"), made.codes, change_arrays),
+        "labels": Format([(made.track / "labels.npz").read_bytes()], made.tracks("labels.npz"), change_arrays),
+        "precisions": Format(made.of("per_query.npz"), made.report("per_query.npz"), change_arrays),
+        "manifest": Format([(made.prepared / "manifest.json").read_bytes()], made.manifests, change_json),
+        "bench": Format(made.bench_files(), made.bench_file, change_lines),
+        "csv": Format(made.tables("csv"), made.table("csv"), change_lines),
+        "jsonl": Format(made.tables("jsonl"), made.table("jsonl"), change_lines),
+        "parquet": Format(made.tables("parquet"), made.table("parquet"), change_bytes),
+        "zip": Format([made.archive()], made.unpacked("zip"), change_members),
+        "tar": Format(made.tars(), made.unpacked("tar"), change_bytes),
+        "bundle": Format([made.bundle()], made.checked, change_members),
+        "collection": Format([(made.collection / "manifest.json").read_bytes()], made.collections, change_manifest),
+    }
+
+
+def change_manifest(content: bytes, rng: random.Random) -> bytes:
+    """The manifest of a collection that is changed, with the digest that fits."""
+    from hashzoo.storage import digest
+
+    value = change_value(json.loads(content), rng)
+    if isinstance(value, dict) and rng.random() < 0.9:
+        value.pop("digest", None)
+        with contextlib.suppress(ValueError):
+            value["digest"] = digest(value)
+    return json.dumps(value).encode(errors="surrogatepass")
+
+
+class _Material:
+    """Whole files, and how commands read them."""
+
+    def __init__(self, place: Path):
+        from hashzoo import bench
+        from hashzoo.data.base import Splits
+        from hashzoo.data.prepared import Rows, write_prepared
+        from hashzoo.data.stream import Stream
+        from hashzoo.search import Collection
+
+        self.place, self.runs, self.trial = place, place / "runs", place / "trial"
+        common = {"dataset": "scenes", "encoders": "tiny+bow", "settings": SMALL, "threads": 1, "runs": self.runs}
+        outcome = bench(["toy", "fragile"], [8, 32], **common)
+        bench(["toy"], [8], stream=Stream(chunk=40, database_codes="recomputed"), **common)
+        self.run = Path(outcome["results"][0]["run"])
+        self.track = self.run.parents[1]
+        runs = [path.parent for path in self.runs.glob("*/*/*/run.json")]
+        self.keys = {json.loads((run / "run.json").read_text())["key"].encode(): run for run in runs}
+        self.prepared = place / "prepared"
+        order = np.arange(12)
+        splits = Splits(train=order[4:], query=order[:4], database=order[4:], rule="in order")
+        labels = np.arange(24).reshape(12, 2) % 3 == 0
+        features = {"image": np.ones((12, 3), np.float32)}
+        write_prepared(
+            self.prepared, "files/x", Rows(["a", "b"], labels, splits, texts=["t"] * 12, features=features), "free"
+        )
+        self.collection = place / "collection"
+        collection = Collection.create(self.collection, 8, outputs=True, model={"run.json": b"{}"})
+        values = np.random.default_rng(0).standard_normal((9, 8))
+        from hashzoo.codes import pack
+
+        collection.append(pack(values), metadata={"name": [f"n{n}" for n in range(9)]}, outputs=values)
+        collection.delete([4])
+        self.pictures = place / "pictures"
+        self.pictures.mkdir(exist_ok=True)
+        from PIL import Image
+
+        for number in range(12):
+            Image.new("RGB", (3, 3), (20 * number, 0, 0)).save(self.pictures / f"{number}.png")
+
+    def of(self, name: str) -> list[bytes]:
+        """Files of one name, of runs of every kind."""
+        return [path.read_bytes() for path in sorted(self.runs.glob(f"*/*/*/{name}"))]
+
+    def _owner(self, content: bytes) -> Path:
+        """The folder of the run that a file was made of, as far as one can tell."""
+        return next((run for key, run in self.keys.items() if key in content), self.run)
+
+    def _copied(self, folder: Path, name: str, content: bytes) -> Path:
+        """A copy of a folder in which one file is another."""
+        shutil.rmtree(self.trial, ignore_errors=True)
+        shutil.copytree(folder, self.trial)
+        (self.trial / name).write_bytes(content)
+        return self.trial
+
+    def report(self, name: str) -> Callable[[bytes], None]:
+        def read(content: bytes) -> None:
+            from hashzoo.report import collect, frame, join_folds, make_costs, make_table, pivot, significance
+            from hashzoo.report.formats import latex, markdown
+            from hashzoo.report.html.provenance import provenance
+            from hashzoo.reproduction import read_run
+
+            beside = self._owner(content).relative_to(self.runs)
+            runs = self._copied(self.runs, str(beside / name), content)
+            found = collect(runs)
+            frame(found).to_csv()
+            for item in join_folds(found):
+                values = significance.per_query(item["results"])
+                table = make_table(item, significance.as_good_as_best(values))
+                markdown(table)
+                latex(table)
+                make_costs(item)
+            for item in found:
+                provenance(item["track"], item["results"])
+            pivot(found, ["trainer.epochs"])
+            read_run(runs / beside)
+
+        return read
+
+    def tracks(self, name: str) -> Callable[[bytes], None]:
+        place = f"{self.track.name}/{name}"
+
+        def read(content: bytes) -> None:
+            from hashzoo.reopening import opened_as
+            from hashzoo.report import collect
+            from hashzoo.rounds import score_run
+            from hashzoo.track import Track
+
+            runs = self._copied(self.runs, place, content)
+            collect(runs)
+            opened_as(runs / self.track.name)
+            score_run(Track.load(runs / self.track.name), runs / self.run.relative_to(self.runs))
+
+        return read
+
+    def logs(self, content: bytes) -> None:
+        from hashzoo.report import collect
+        from hashzoo.report.figures.material import Material
+        from hashzoo.report.figures.style import looks
+        from hashzoo.report.figures.training import read_history
+
+        place = self.run.relative_to(self.runs)
+        runs = self._copied(self.runs, str(place / "train.jsonl"), content)
+        result = json.loads((runs / place / "result.json").read_text())
+        result.pop("files")
+        (runs / place / "result.json").write_text(json.dumps(result))
+        found = collect(runs)
+        for item in found:
+            material = Material(item, looks(found))
+            for one in material.results:
+                read_history(material.log(one))
+
+    def codes(self, content: bytes) -> None:
+        from hashzoo.codes import health, load_codes
+        from hashzoo.rounds import score_run
+        from hashzoo.track import Track
+
+        folder = self._copied(self.run, "codes.npz", content)
+        for codes in load_codes(folder / "codes.npz").values():
+            if len(codes):
+                health(codes)
+        score_run(Track.load(self.track), folder)
+
+    def manifests(self, content: bytes) -> None:
+        from hashzoo.data.prepared import Prepared
+
+        data = Prepared(self._copied(self.prepared, "manifest.json", content), "hashzoo datasets prepare x")
+        data.check(True)
+        data.fingerprint()
+        for row in range(len(data)):
+            data.text(row)
+
+    def bench_files(self) -> list[bytes]:
+        root = Path(__file__).resolve().parents[1]
+        paths = [root / "benchmarks" / "label_noise.toml", *sorted((root / "benchmarks" / "studies").glob("*.toml"))]
+        return [path.read_bytes() for path in paths]
+
+    def bench_file(self, content: bytes) -> None:
+        from hashzoo.bench_file import read_bench_file
+        from hashzoo.benchmark import Request
+
+        path = self.place / "bench.toml"
+        path.write_bytes(content)
+        for asked in read_bench_file(path, {})[0]:
+            Request(**asked).check()
+
+    def tables(self, kind: str) -> list[bytes]:
+        rows = [
+            {"image": f"{n}.png", "text": f"picture {n}, red", "labels": "a;b" if n % 2 else "a", "id": n}
+            for n in range(12)
+        ]
+        if kind == "jsonl":
+            return ["\n".join(json.dumps(row | {"labels": row["labels"].split(";")}) for row in rows).encode()]  # type: ignore[attr-defined]
+        import pandas
+
+        frame = pandas.DataFrame(rows)
+        return [frame.to_csv(index=False).encode() if kind == "csv" else frame.to_parquet(index=False)]
+
+    def table(self, kind: str) -> Callable[[bytes], None]:
+        def read(content: bytes) -> None:
+            from hashzoo.items import rows_of_table
+            from hashzoo.opening import open_dataset
+            from hashzoo.settings import parse_assignments
+
+            path = self.pictures / f"table.{kind}"
+            path.write_bytes(content)
+            shutil.rmtree(Path(os.environ["HASHZOO_CACHE"]) / "datasets", ignore_errors=True)
+            with contextlib.suppress(HashzooError):
+                rows_of_table(path)
+            data = open_dataset(f"table:{path}", parse_assignments(["dataset.separator=;"], []))
+            data.check(True)
+            data.text(0)
+
+        return read
+
+    def archive(self) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("a/1.txt", "a/2.txt", "b.txt"):
+                archive.writestr(name, name * 50)
+        return out.getvalue()
+
+    def tars(self) -> list[bytes]:
+        found = []
+        for mode in ("w", "w:gz", "w:xz", "w:bz2"):
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+                archive.add(self.prepared, "x")
+            found.append(out.getvalue())
+        return found
+
+    def unpacked(self, kind: str) -> Callable[[bytes], None]:
+        def read(content: bytes) -> None:
+            from hashzoo.data.archives import unpack
+
+            shutil.rmtree(self.trial, ignore_errors=True)
+            path = self.place / f"archive.{kind}"
+            path.write_bytes(content)
+            before = {path for path in self.place.iterdir() if path != self.trial}
+            try:
+                unpack(path, self.trial, 2**24, 1000)
+            finally:
+                assert {path for path in self.place.iterdir() if path != self.trial} == before
+                assert not [path for path in self.trial.rglob("*") if path.is_symlink()]
+
+        return read
+
+    def bundle(self) -> bytes:
+        from hashzoo.report import collect
+        from hashzoo.report.bundle import write_bundle
+
+        with contextlib.redirect_stderr(io.StringIO()):
+            write_bundle(collect(self.runs), self.place / "whole.zip")
+        return (self.place / "whole.zip").read_bytes()
+
+    def checked(self, content: bytes) -> None:
+        from hashzoo.report.bundled import unpacked
+
+        path = self.place / "bundle.zip"
+        path.write_bytes(content)
+        with unpacked(path):
+            pass
+
+    def collections(self, content: bytes) -> None:
+        import hashzoo.search
+
+        collection = hashzoo.search.open(self._copied(self.collection, "manifest.json", content))
+        collection.verify()
+        answer = collection.query(np.ones((1, collection.bits)), k=3, where="name != 'n1'")
+        answer.metadata().to_csv()
+
+
+@contextlib.contextmanager
+def ready(place: Path) -> Iterator[dict[str, Format]]:
+    """All formats, for a campaign: with a cache of its own, and the plugin `tiny`."""
+    import sys
+
+    from helpers import HERE, Site, forget
+
+    site = Site(place / "site")
+    site.folder.mkdir(parents=True)
+    site.install(HERE / "plugins_working" / "tiny")
+    sys.path.insert(0, str(site.folder))
+    forget(site.folder)
+    os.environ["HASHZOO_CACHE"] = str(place / "cache")
+    with contextlib.redirect_stderr(io.StringIO()):
+        made = formats(place / "files")
+    yield made
