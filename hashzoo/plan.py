@@ -148,9 +148,8 @@ class Plan:
         from hashzoo import run
 
         recipe, description, folder = self._described(cell)
-        key, waiting = run.key_of(description), f"another process works on {folder}; waiting for it"
-        request, about = self.request(cell), self._about()
-        with alone(self.runs / self.track.id / LOCKS, f"{key}.lock", waiting):
+        key, request, about = run.key_of(description), self.request(cell), self._about()
+        with self._alone(folder, key):
             reused = None if fresh else self._reuse(folder)
             if reused is not None and reused["key"] == key:
                 return reused | {"settings": run.typed_settings(description)}
@@ -163,8 +162,14 @@ class Plan:
 
         recipe, description, folder = self._described(cell)
         request, about = self.request(cell), self._about()
-        result = run.fail_cell(self._workbench, recipe, cell, folder, description, request, reason, about)
+        with self._alone(folder, run.key_of(description)):
+            result = run.fail_cell(self._workbench, recipe, cell, folder, description, request, reason, about)
         return result | {"reused": False, "run": str(folder)}
+
+    def _alone(self, folder: Path, key: str) -> contextlib.AbstractContextManager[None]:
+        """Nobody else writes the run meanwhile."""
+        waiting = f"another process works on {folder}; waiting for it"
+        return alone(self.runs / self.track.id / LOCKS, f"{key}.lock", waiting)
 
     def _described(self, cell: Cell) -> tuple[Recipe, dict[str, Any], Path]:
         """A cell's recipe, all that can change its codes, and the folder of its run."""
