@@ -1,0 +1,161 @@
+"""Records the tables of all methods: `python benchmarks/results/record.py emoji-full wiki`.
+
+Each name is a bench file here. Its recorded result is NAME.json, and its table in README.md is written from that;
+`--tables` does only this, and trains nothing. Finished runs are reused, so that a bench that was stopped goes on. Run
+it where runs/ shall lie.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hashzoo.report.costs import short
+from hashzoo.report.significance import compare
+from hashzoo.report.table import label_of, score
+from hashzoo.storage import read_json
+
+HERE = Path(__file__).parent
+PAGE = HERE / "README.md"
+RUNS = Path("runs/results")
+BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)
+BASELINE = "dcmh"  # the method that every other one is tested against
+KEPT = ("method", "settings", "bits", "seed", "status", "floor", "ceiling", "cost", "status_of_constants")
+
+Run = dict[str, Any]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = sorted(path.stem for path in HERE.glob("*.toml"))
+    arguments.add_argument("name", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    arguments.add_argument("--tables", action="store_true", help="only write the tables again")
+    asked = arguments.parse_args()
+    for name in asked.name:
+        if not asked.tables:
+            content = json.dumps(recorded(bench(name)), indent=1, sort_keys=True)
+            (HERE / f"{name}.json").write_text(content + "\n", encoding="utf-8")
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    print(PAGE)
+
+
+def bench(name: str) -> dict[str, Any]:
+    """Train what is not finished; the track of the bench with its results. Its progress stays on stderr."""
+    words = ["bench", str(HERE / f"{name}.toml"), "--runs", str(RUNS), "--json"]
+    command = [sys.executable, "-c", "from hashzoo.cli import main; main()", *words]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def recorded(track: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a bench: scores and costs of each run, tests against the baseline, and what made them."""
+    results = track["results"]
+    labels = dict.fromkeys(label_of(run, results) for run in results)
+    baseline = next(label for label in labels if label.split()[0] == BASELINE)
+    plugins = {run["plugin"]["name"]: run["plugin"] for run in results}
+    return {
+        "schema": 1,
+        "track": track["track"],
+        "machine": platform.machine(),
+        "versions": read_json(Path(results[0]["run"]) / "run.json")["versions"],
+        "plugins": list(plugins.values()),
+        "results": [
+            {**{key: run[key] for key in KEPT if key in run}, "label": label_of(run, results)}
+            | {"map": {direction: found["map"] for direction, found in run["scores"].items()}}
+            for run in results
+        ],
+        "comparisons": [
+            {"label": label, **row}
+            for label in labels
+            if label != baseline
+            for found in compare([track], label, baseline)
+            for row in found["rows"]
+            if row["direction"] == "mean"
+        ],
+    }
+
+
+def written(page: str) -> str:
+    """The page with each of its blocks made from the recorded result of that name."""
+
+    def block(match: re.Match[str]) -> str:
+        record = json.loads((HERE / f"{match[2]}.json").read_text(encoding="utf-8"))
+        return f"{match[1]}{table(record)}\n{made(record)}{match[3]}"
+
+    return BLOCK.sub(block, page)
+
+
+def table(record: dict[str, Any]) -> str:
+    """A row a method, best first: scores with their deviation over seeds, the test, and costs."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in record["results"]:
+        groups[run["label"]].append(run)
+    tests = {row["label"]: row for row in record["comparisons"]}
+    heads = ["method", "i2t", "t2i", "mean", f"less {BASELINE}", "95 % interval", "p", "parameters", "MACs"]
+    lines = [_line(heads), _line([":--", *["--:"] * (len(heads) - 1)])]
+    for label, runs in sorted(groups.items(), key=lambda group: -statistics.fmean(map(both, group[1]))):
+        columns = [[run["map"][direction] for run in runs] for direction in ("i2t", "t2i")] + [list(map(both, runs))]
+        cost = runs[0].get("cost", {})
+        lines.append(
+            _line(
+                [
+                    label,
+                    *map(spread, columns),
+                    *tested(tests.get(label)),
+                    short(sum(tower["parameters"] for tower in cost.values())) if cost else "",
+                    short(sum(tower["macs"] for tower in cost.values())) if cost else "",
+                ]
+            )
+        )
+    return "".join(lines)
+
+
+def tested(row: dict[str, Any] | None) -> list[str]:
+    """The cells of a test: difference, interval, p."""
+    if row is None:
+        return ["", "", ""]
+    low, high = map(signed, row["interval"])
+    return [signed(row["difference"]), f"{low} to {high}", f"{row['p']:.4f}"]
+
+
+def both(run: Run) -> float:
+    """The mean of both directions."""
+    return statistics.fmean(run["map"].values())
+
+
+def spread(values: list[float]) -> str:
+    """Mean and deviation, as the tables of `hashzoo bench` print them."""
+    return score(statistics.fmean(values)) + (f"±{score(statistics.stdev(values))}" if len(values) > 1 else "")
+
+
+def signed(value: float) -> str:
+    return ("-" if value < 0 else "") + score(abs(value))
+
+
+def made(record: dict[str, Any]) -> str:
+    """What made the numbers."""
+    counts, runs = record["track"]["counts"], record["results"]
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    plugins = ", ".join(f"{p['distribution']} {p['version']} (source {p['digest'][:8]})" for p in record["plugins"])
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()) if version)
+    return (
+        f"{len(runs)} runs, seeds {seeds}, {runs[0]['bits']} bits; {counts['query']:,} queries, {counts['database']:,} "
+        f"database rows, {counts['train']:,} training rows; chance {score(runs[0]['floor'])}, codes made of the labels "
+        f"{score(runs[0]['ceiling'])}; {plugins}; {versions}.\n"
+    )
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    main()
