@@ -1,9 +1,5 @@
-import os
-import signal
 import subprocess
 import sys
-import threading
-from functools import partial
 
 import numpy as np
 import pytest
@@ -209,41 +205,6 @@ def test_every_row_is_handed_out_once(threads, count):
 
     in_parallel(mark, count, at_once=3)
     assert (seen == 1).all()
-
-
-def test_calls_from_several_threads_and_from_within_each_other_share_the_helpers(threads):
-    seen = np.zeros((4, 8, 30), dtype=int)
-
-    def mark(row, part):
-        row[part] += 1
-
-    def mark_all(rows, part):
-        for row in rows[part]:
-            in_parallel(partial(mark, row), len(row), at_once=3)
-
-    callers = [threading.Thread(target=in_parallel, args=(partial(mark_all, rows), len(rows), 1)) for rows in seen]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(60)
-    assert (seen == 1).all()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_starts_threads_of_its_own(threads):
-    seen = np.zeros(100, dtype=int)
-
-    def mark(part):
-        seen[part] += 1
-
-    in_parallel(mark, 100, at_once=3)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)  # a child that waits for threads that it does not have would wait for ever
-        in_parallel(mark, 100, at_once=3)
-        os._exit(0 if (seen == 2).all() else 1)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_the_first_error_is_raised_whatever_the_number_of_threads(threads):

@@ -20,7 +20,7 @@ from helpers import SMALL, forget
 from html_tree import Element, parse
 from PIL import Image
 from test_report import HEALTHY, TRACK, failed
-from test_report_significance import stored
+from test_report_significance import QUERIES, stored
 
 from hashzoo.benchmark import bench
 from hashzoo.codes import load_codes, pack, save_codes
@@ -342,7 +342,7 @@ def interval(run: dict) -> str:
 
 def test_the_best_and_what_is_not_significantly_worse_are_marked():
     near = stored("near", 0.495)
-    jitter = np.random.default_rng(9).normal(0, 0.2, 200)
+    jitter = np.random.default_rng(9).normal(0, 0.1, QUERIES)
     path = Path(near["run"], "per_query.npz")
     values = {name: array + jitter - jitter.mean() for name, array in read_arrays(path).items()}
     write_arrays(path, values)

@@ -118,7 +118,7 @@ def test_what_is_asked_for_in_two_ways_is_trained_once(tiny):
     events: list[Event] = []
     outcome = run(sweep={"trainer.lr": ["0.01", "1e-2"]}, watch=events.append, fresh=True)
     assert rows_of(outcome) == [("toy", {"trainer.lr": 0.01}, False), ("random", {}, False)]
-    assert [e.content["reused"] for e in events if e.kind == "done"] == [False, True, False]
+    assert {e.number: e.content["reused"] for e in events if e.kind == "done"} == {1: False, 2: True, 3: False}
 
 
 def test_settings_of_the_data_make_tracks_that_share_workers(tiny):
@@ -130,7 +130,7 @@ def test_settings_of_the_data_make_tracks_that_share_workers(tiny):
     settings = [item["track"].get("training", {}).get("settings") for item in outcome["tracks"]]
     assert settings == [None, {"label_noise": 0.5, "seed": 0}, {"label_noise": 0.5, "seed": 1}]
     assert [len(item["results"]) for item in outcome["tracks"]] == [3, 3, 3]
-    assert events[0].content == {"jobs": 2, "cells": 9}
+    assert events[0].content == {"runner": "processes", "workers": 2, "cells": 9}
     assert sorted(e.number for e in events[1:]) == list(range(1, 10))
     assert {e.track for e in events} == {
         "scenes train_data.label_noise=0",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
 
 QUERIES_AT_ONCE = 64  # queries that share one trip of a database block through the cache
 
@@ -43,25 +41,12 @@ def in_parallel(task: Callable[[slice], None], count: int, at_once: int = QUERIE
             except BaseException as error:
                 failed.append((part.start, error))
 
-    helpers = [_helpers().submit(work) for _ in range(min(threads, len(slices)) - 1)]
-    try:
+    with ThreadPoolExecutor(threads - 1) as pool:
+        for _ in range(min(threads, len(slices)) - 1):
+            pool.submit(work)
         work()
-    finally:
-        wait([helper for helper in helpers if not helper.cancel()])  # one that others keep busy is not waited for
     if failed:
         raise min(failed, key=lambda failure: failure[0])[1]
-
-
-@cache
-def _helpers() -> ThreadPoolExecutor:
-    """Threads that stay: starting them anew takes about as long as one query takes over a million codes."""
-    import numba
-
-    return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS - 1, "hashzoo")  # type: ignore[attr-defined]
-
-
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
-    os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def allowed_threads() -> int:

@@ -13,7 +13,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.evaluator.threads import allowed_threads, in_parallel
 
 QUERIES_A_THREAD = 8  # threads share the queries if each gets so many, else the codes: few queries wait for memory
-SERIAL_WORK = 1 << 19  # comparisons of two words, a tenth of a millisecond or so: threads would hardly have started
+SERIAL_WORK = 1 << 21  # comparisons of two words, a millisecond or so: to wake a thread takes a third of that
 NOTHING = -1  # row and distance where a query has fewer than k hits
 Found = TypeVar("Found")
 
