@@ -152,35 +152,29 @@ def _npm() -> Finding:
 
 
 def _cache() -> Finding:
-    """Whether the cache, and each folder in it, can be written to: one may be of another user."""
-    folder = cache_dir()
+    return _kept_in("cache", cache_dir(), "run: export HASHZOO_CACHE=FOLDER, with another folder")
+
+
+def _runs() -> Finding:
+    """The runs folder of a command that names none."""
+    folder = Path("runs").absolute()
+    elsewhere = "run: hashzoo bench --runs FOLDER, with another folder"
+    if folder.exists() and not folder.is_dir():
+        return Finding("problem", "runs", f"{folder} is a file, where runs would be kept; {elsewhere}")
+    return _kept_in("runs", folder, elsewhere)
+
+
+def _kept_in(name: str, folder: Path, elsewhere: str) -> Finding:
+    """Whether a folder, and each folder in it, can be written to: one may be of another user."""
     inside = [path for path in sorted(folder.iterdir()) if path.is_dir()] if _is_open(folder) else []
-    elsewhere = "run: export HASHZOO_CACHE=FOLDER, with another folder"
     for place in (folder, *inside):
         reason = _refused(place)
         if reason:
             mend = f"{elsewhere}, or: {_to_own(place)}"
-            return Finding("problem", "cache", f"{place} cannot be written to ({reason}); {mend}")
+            return Finding("problem", name, f"{place} cannot be written to ({reason}); {mend}")
     if _is_full(folder):
-        return Finding("problem", "cache", f"less than 1 GB is free at {folder}; {elsewhere} on another disk")
-    return Finding("ok", "cache", str(folder))
-
-
-def _runs() -> Finding:
-    """Whether the runs folder of a command that names none can be written to, with the tracks in it."""
-    folder = Path("runs").absolute()
-    tracks = [path for path in sorted(folder.iterdir()) if path.is_dir()] if _is_open(folder) else []
-    elsewhere = "run: hashzoo bench --runs FOLDER, with another folder"
-    if folder.exists() and not folder.is_dir():
-        return Finding("problem", "runs", f"{folder} is a file, where runs would be kept; {elsewhere}")
-    for place in (folder, *tracks):
-        reason = _refused(place)
-        if reason:
-            mend = f"{elsewhere}, or: {_to_own(place)}"
-            return Finding("problem", "runs", f"{place} cannot be written to ({reason}); {mend}")
-    if _is_full(folder):
-        return Finding("problem", "runs", f"less than 1 GB is free at {folder}; {elsewhere} on another disk")
-    return Finding("ok", "runs", str(folder))
+        return Finding("problem", name, f"less than 1 GB is free at {folder}; {elsewhere} on another disk")
+    return Finding("ok", name, str(folder))
 
 
 def _is_open(folder: Path) -> bool:
