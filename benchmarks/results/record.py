@@ -5,6 +5,7 @@ Each name is a bench file here. Its recorded result is NAME.json, and its table 
 it where runs/ shall lie.
 """
 
+# ruff: noqa: E402 (the folder of what is imported must be known first)
 from __future__ import annotations
 
 import argparse
@@ -15,7 +16,6 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ from hashzoo.report.table import label_of, score
 from hashzoo.storage import read_json
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "studies"))
+
+from page import both, line, signed, sources, spread
+
 PAGE = HERE / "README.md"
 RUNS = Path("runs/results")
 BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)
@@ -100,12 +104,12 @@ def table(record: dict[str, Any]) -> str:
         groups[run["label"]].append(run)
     tests = {row["label"]: row for row in record["comparisons"]}
     heads = ["method", "i2t", "t2i", "mean", f"less {BASELINE}", "95 % interval", "p", "parameters", "MACs"]
-    lines = [_line(heads), _line([":--", *["--:"] * (len(heads) - 1)])]
+    lines = [line(heads), line([":--", *["--:"] * (len(heads) - 1)])]
     for label, runs in sorted(groups.items(), key=lambda group: -statistics.fmean(map(both, group[1]))):
         columns = [[run["map"][direction] for run in runs] for direction in ("i2t", "t2i")] + [list(map(both, runs))]
         cost = runs[0].get("cost", {})
         lines.append(
-            _line(
+            line(
                 [
                     label,
                     *map(spread, columns),
@@ -126,35 +130,15 @@ def tested(row: dict[str, Any] | None) -> list[str]:
     return [signed(row["difference"]), f"{low} to {high}", f"{row['p']:.4f}"]
 
 
-def both(run: Run) -> float:
-    """The mean of both directions."""
-    return statistics.fmean(run["map"].values())
-
-
-def spread(values: list[float]) -> str:
-    """Mean and deviation, as the tables of `hashzoo bench` print them."""
-    return score(statistics.fmean(values)) + (f"±{score(statistics.stdev(values))}" if len(values) > 1 else "")
-
-
-def signed(value: float) -> str:
-    return ("-" if value < 0 else "") + score(abs(value))
-
-
 def made(record: dict[str, Any]) -> str:
     """What made the numbers."""
     counts, runs = record["track"]["counts"], record["results"]
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
-    plugins = ", ".join(f"{p['distribution']} {p['version']} (source {p['digest'][:8]})" for p in record["plugins"])
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()) if version)
     return (
         f"{len(runs)} runs, seeds {seeds}, {runs[0]['bits']} bits; {counts['query']:,} queries, {counts['database']:,} "
         f"database rows, {counts['train']:,} training rows; chance {score(runs[0]['floor'])}, codes made of the labels "
-        f"{score(runs[0]['ceiling'])}; {plugins}; {versions}.\n"
+        f"{score(runs[0]['ceiling'])}; {sources(record)}.\n"
     )
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |\n"
 
 
 if __name__ == "__main__":

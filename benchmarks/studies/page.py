@@ -129,10 +129,10 @@ def table(study: Study, runs: Iterable[Run]) -> str:
     """Mean and deviation over the runs of each row."""
     groups = grouped(study, runs)
     columns = scores(study, groups) | {name: _all(value) for name, value in study.measured.items()}
-    lines = [_line([*study.rows, *columns]), _line([":--"] * len(study.rows) + ["--:"] * len(columns))]
+    lines = [line([*study.rows, *columns]), line([":--"] * len(study.rows) + ["--:"] * len(columns))]
     for key, group in groups.items():
         heads = [f"`{part}`" if "{" in str(part) else str(part) for part in key]
-        lines.append(_line([*heads, *(spread(values(group)) for values in columns.values())]))
+        lines.append(line([*heads, *(spread(values(group)) for values in columns.values())]))
     return "".join(lines)
 
 
@@ -152,23 +152,28 @@ def signed(value: float) -> str:
 def tests(comparisons: Iterable[dict[str, Any]], tracks: Mapping[str, dict[str, Any]]) -> str:
     """Differences of the mean of both directions, each with its interval and p."""
     heads = ["data", "bits", "a", "b", "a - b", "95 % interval", "p"]
-    lines = [_line(heads), _line([":--", "--:", ":--", ":--", "--:", "--:", "--:"])]
+    lines = [line(heads), line([":--", "--:", ":--", ":--", "--:", "--:", "--:"])]
     for row in comparisons:
         low, high = map(signed, row["interval"])
         data = ", ".join([title_of(tracks[row["track"]]), *([row["within"]] if "within" in row else [])])
         words = [data, str(row["bits"]), *row["rows"]]
-        lines.append(_line([*words, signed(row["difference"]), f"{low} to {high}", f"{row['p']:.4f}"]))
+        lines.append(line([*words, signed(row["difference"]), f"{low} to {high}", f"{row['p']:.4f}"]))
     return "".join(lines)
 
 
 def made(record: dict[str, Any], runs: list[Run]) -> str:
     """What made the numbers."""
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()) if version)
-    plugins = ", ".join(f"{p['distribution']} {p['version']} (source {p['digest'][:8]})" for p in record["plugins"])
     seeds = len({run["seed"] for run in runs})
     count = sum(run["method"] != "random" for run in runs)
     floors = sorted({score(run["floor"]) for run in runs})
-    return f"{count} runs, {seeds} seed{'s' if seeds > 1 else ''}; chance {', '.join(floors)}; {plugins}; {versions}.\n"
+    return f"{count} runs, {seeds} seed{'s' if seeds > 1 else ''}; chance {', '.join(floors)}; {sources(record)}.\n"
+
+
+def sources(record: dict[str, Any]) -> str:
+    """The plugins of a record with their sources, and the versions of packages."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()) if version)
+    plugins = ", ".join(f"{p['distribution']} {p['version']} (source {p['digest'][:8]})" for p in record["plugins"])
+    return f"{plugins}; {versions}"
 
 
 def rank_correlation(one: list[float], other: list[float]) -> float:
@@ -252,7 +257,7 @@ def _only(across: Value, name: Any, value: Value) -> Callable[[list[Run]], list[
     return lambda group: [value(run) for run in group if across(run) == name]
 
 
-def _line(cells: Iterable[Any]) -> str:
+def line(cells: Iterable[Any]) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |\n"
 
 
