@@ -96,10 +96,12 @@ def tests(track: dict[str, Any], labels: Iterable[str], name: str) -> list[dict[
 
 
 def written(page: str) -> str:
-    """The page with each of its blocks made from the recorded result of that name."""
+    """The page with each of its blocks made from the recorded result of that name, where there is one."""
 
     def block(match: re.Match[str]) -> str:
-        record = json.loads((HERE / f"{match[2]}.json").read_text(encoding="utf-8"))
+        if not (path := HERE / f"{match[2]}.json").exists():
+            return match[0]
+        record = json.loads(path.read_text(encoding="utf-8"))
         return f"{match[1]}{table(record)}\n{made(record)}{match[3]}"
 
     return BLOCK.sub(block, page)
