@@ -18,7 +18,7 @@ NUMERIC = {"torch", "timm", "open_clip", "transformers", "torchvision"}
 HEAVY = NUMERIC | {"numba", "pandas", "scipy", "matplotlib"}
 # Nothing downstream is imported upstream: a package imports those before it and itself, at module level or later.
 ORDER = (
-    {"errors", "storage", "progress", "plugin", "processors", "settings", "arrays", "shapes", "records"},
+    {"errors", "storage", "progress", "plugin", "processors", "settings", "arrays", "shapes", "records", "remote", "shared"},
     {"guard", "source"},
     {"admission"},
     {"builtin", "zoo"},
@@ -30,6 +30,7 @@ ORDER = (
     {"scan"},
     {"search"},
     {"track", "rounds"},
+    {"mirror"},
     {"recipe", "suite"},
     {"opening"},
     {"workbench"},
