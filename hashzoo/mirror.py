@@ -1,8 +1,9 @@
 """Runs at an address: the folder of this machine in which they are worked on, and what is copied there and back.
 
-Locks, renames and memory maps need a file system, so all work is done in a folder of the cache that mirrors the address.
-Below the address lie the files of a runs folder (see `hashzoo.run`). A run is copied there as soon as it has ended, its
-result.json last: whatever is ended when, a finished run is complete there or absent. It is never written over.
+Locks, renames and memory maps need a file system, so all work is done in a folder of the cache that mirrors the
+address. Below the address lie the files of a runs folder (see `hashzoo.run`). A run is copied there as soon as it has
+ended, its result.json last: whatever is ended when, a finished run is complete there or absent. It is never written
+over.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Mirror:
         return folder
 
     def take(self, folder: Path, towers: bool = False) -> bool:
-        """Fetch a finished run over what is here of it; whoever calls has its lock. False: there is none, or no whole one."""
+        """Fetch a finished run over what is here of it; nobody else works on that. False: there is no whole one."""
         run = self._name(folder)
         files = _runs(self.remote.list(run)).get(run, {})
         if DONE not in files:
@@ -292,7 +293,9 @@ def run_folder(run: str) -> Path:
         return Path(run)
     address, *parts = run.rstrip("/").rsplit("/", 3)
     if not is_address(address) or not all(map(_plain, parts)):
-        raise HashzooError(f"{run} names no run; give ADDRESS/TRACK/METHOD/RUN, such as s3://bucket/runs/TRACK/METHOD/RUN")
+        raise HashzooError(
+            f"{run} names no run; give ADDRESS/TRACK/METHOD/RUN, such as s3://bucket/runs/TRACK/METHOD/RUN"
+        )
     return Mirror(address).fetch_run("/".join(parts))
 
 
@@ -304,7 +307,7 @@ def check_fetched(folder: Path, result: Mapping[str, Any], content: bool = False
 
 
 def _runs(listed: Mapping[str, Listed]) -> dict[str, dict[str, Listed]]:
-    """The files of each run that has ended. Names may be a stranger's: those that hashzoo does not give are left out."""
+    """The files of each run that has ended. Names may be a stranger's: what hashzoo does not name so is left out."""
     found: dict[str, dict[str, Listed]] = {}
     for path, about in listed.items():
         *place, name = path.split("/")

@@ -321,7 +321,7 @@ class Plan:
         return result
 
     def _kept(self, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-        """The result of a cell that has ended, pushed to where its runs are kept; that of another machine if it was first."""
+        """The result of a cell that has ended, which is pushed; or that of another machine, if that was first."""
         if self.mirror is not None and not self.mirror.push(folder) and self.mirror.take(folder):
             result = self._reuse(folder) or result
         return result if "reused" in result else result | {"reused": False, "run": str(folder)}

@@ -132,7 +132,9 @@ def _open(address: str) -> tuple[Any, str]:
         advice = INSTALL if address.startswith("s3") else " ".join(str(error).split())  # the others say it themselves
         raise StorageError(f"{address} needs a package that is not installed; {advice}") from error
     except Exception as error:
-        raise StorageError(f"{address} cannot be opened ({one_line(error)}); give one such as s3://bucket/prefix") from error
+        raise StorageError(
+            f"{address} cannot be opened ({one_line(error)}); give one such as s3://bucket/prefix"
+        ) from error
     return files, root.rstrip("/")
 
 

@@ -1,7 +1,7 @@
 """Cached features that machines share: $HASHZOO_FEATURES is an address, such as s3://bucket/features.
 
-KEY.npy, KEY.json   the files of the cache (see `hashzoo.arrays`). The second holds the digest of the first; it is copied
-                    there last and taken away first, so that an entry is complete or absent.
+KEY.npy, KEY.json   the files of the cache (see `hashzoo.arrays`). The second holds the digest of the first; it is
+                    copied there last and taken away first, so that an entry is complete or absent.
 
 What is shared saves time and nothing else: where the address does not answer that is said, and features are computed.
 """
@@ -32,21 +32,21 @@ def fetch(path: Path, preimage: Mapping[str, Any]) -> None:
     """
     sidecar = path.with_suffix(".json")
     parts = {file.name: file.with_name(f".{file.name}.part") for file in (path, sidecar)}
-    with _asked(preimage) as store:
-        if store is None or not store.has(sidecar.name):
+    with _asked(preimage) as remote:
+        if remote is None or not remote.has(sidecar.name):
             return
-        print(f"hashzoo: fetching features from {store.address}", file=sys.stderr)
+        print(f"hashzoo: fetching features from {remote.address}", file=sys.stderr)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            store.get(parts)
+            remote.get(parts)
             if _whole(parts[path.name], parts[sidecar.name], preimage):
                 for file in (path, sidecar):
                     os.replace(parts[file.name], file)
                 for begun in (".part", ".journal"):  # by an earlier try to compute it
                     path.with_suffix(begun).unlink(missing_ok=True)
             else:
-                print(f"hashzoo: {store.address}/{path.name} is damaged; computing it again", file=sys.stderr)
-                store.remove(sidecar.name)
+                print(f"hashzoo: {remote.address}/{path.name} is damaged; computing it again", file=sys.stderr)
+                remote.remove(sidecar.name)
         except OSError as error:
             raise write_error(path, error) from error
         finally:
@@ -57,21 +57,21 @@ def fetch(path: Path, preimage: Mapping[str, Any]) -> None:
 def push(path: Path, preimage: Mapping[str, Any]) -> None:
     """Copy an array of this machine there, unless one of its key is there."""
     sidecar = path.with_suffix(".json")
-    with _asked(preimage) as store:
-        if store is None or (store.address, path.stem) in _there:
+    with _asked(preimage) as remote:
+        if remote is None or (remote.address, path.stem) in _there:
             return
-        if not store.has(sidecar.name):
-            store.put({path.name: path})
-            store.put({sidecar.name: sidecar})
-        _there.add((store.address, path.stem))
+        if not remote.has(sidecar.name):
+            remote.put({path.name: path})
+            remote.put({sidecar.name: sidecar})
+        _there.add((remote.address, path.stem))
 
 
-def address() -> str:
-    """Where features are shared; "": nowhere."""
-    found = os.environ.get(VARIABLE, "")
-    if found and not is_address(found):
-        raise StorageError(f"{VARIABLE} is an address such as s3://bucket/features, not '{found}'")
-    return found
+def store() -> Remote | None:
+    """What is at the address; None where no address is given."""
+    place = os.environ.get(VARIABLE, "")
+    if place and not is_address(place):
+        raise StorageError(f"{VARIABLE} is an address such as s3://bucket/features, not '{place}'")
+    return _open(place) if place else None
 
 
 @contextlib.contextmanager
@@ -80,14 +80,14 @@ def _asked(preimage: Mapping[str, Any]) -> Iterator[Remote | None]:
 
     What a network is given that is trained along ("prepared") is larger than the pictures, and is not shared.
     """
-    place = address() if preimage["kind"] != "prepared" else ""
-    store = _open(place) if place and place not in _silent else None
+    found = store() if preimage["kind"] != "prepared" else None
+    if found is None or found.address in _silent:
+        yield None
+        return
     try:
-        yield store
+        yield found
     except StorageError as error:
-        if store is None:
-            raise
-        _silent.add(place)
+        _silent.add(found.address)
         print(f"hashzoo: {error}; until then features are not shared", file=sys.stderr)
 
 

@@ -17,6 +17,7 @@ import pytest
 from helpers import SMALL
 
 import hashzoo
+from hashzoo import doctor, shared
 from hashzoo.benchmark import bench
 from hashzoo.remote import Remote
 from hashzoo.storage import StorageError
@@ -25,7 +26,7 @@ s3fs = pytest.importorskip("s3fs", reason="pip install 'hashzoo[remote]'")
 server = pytest.importorskip("moto.server", reason="pip install 'moto[s3]' flask flask-cors")
 import fsspec  # noqa: E402 - it is there where s3fs is
 
-LIMIT = 120  # seconds for a command in a process of its own
+LIMIT = 150  # seconds for a command in a process of its own
 ASKED = {"dataset": "scenes", "encoders": "tiny+bow", "settings": SMALL}
 # What a request may take, and no second try: a test fails and never hangs.
 IMPATIENT = {"config_kwargs": {"connect_timeout": 2, "read_timeout": 20, "retries": {"max_attempts": 0}}}
@@ -43,19 +44,24 @@ def running():
 def point_at(monkeypatch):
     """Point s3:// at a port of this machine, with credentials of nobody."""
 
-    def point(port: int, **credentials: str) -> None:
+    def point(port: int, known: bool = True) -> None:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             monkeypatch.delenv(name)
-        known = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", **credentials}
-        known |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-        known |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-        for name, value in known.items():
+        variables = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"} if known else {}
+        variables |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+        variables |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+        variables |= {"AWS_EC2_METADATA_DISABLED": "true"}
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
 
     monkeypatch.setitem(fsspec.config.conf, "s3", IMPATIENT)
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    monkeypatch.setattr(shared, "_silent", set())
+    monkeypatch.setattr(shared, "_there", set())
+    shared._open.cache_clear()
     yield point
+    shared._open.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
 
 
@@ -105,15 +111,38 @@ def test_no_bucket_no_network_no_credentials_no_permission(bucket, running, poin
     said = sentence(*asked, "--runs", "s3://nobody-has-it/runs")
     assert "s3://nobody-has-it/runs cannot be listed (The specified bucket does not exist); make the bucket" in said
     assert "holds no finished run" in sentence("report", "s3://lab/runs")
-    with contextlib.closing(socket.socket()) as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        point_at(nobody.getsockname()[1])
+    point_at(running, known=False)
+    assert "may not be listed (Unable to locate credentials); check the cred" in sentence("report", "s3://lab/runs")
+    with nobody_listening() as port:
+        point_at(port)
         assert "check network and endpoint, and run again" in sentence(*asked, "--runs", "s3://lab/runs", code=1)
     with forbidding() as port:
         point_at(port)
         said = sentence(*asked, "--runs", "s3://lab/runs")
         assert "s3://lab/runs may not be listed (Access Denied); check the credentials" in said
     assert not Path("runs").exists()
+
+
+def test_features_are_computed_where_the_address_does_not_answer(point_at, tiny, monkeypatch, capsys, command):
+    monkeypatch.setenv("HASHZOO_FEATURES", "s3://lab/features")
+    with nobody_listening() as port:
+        point_at(port)
+        assert bench(["toy"], [8], **ASKED)["results"][0]["status"] == "ok"
+        said = capsys.readouterr().err
+        assert said.count("hashzoo: s3://lab/features cannot be read (EndpointConnectionError") == 1
+        assert said.count("features are not shared") == 1
+        (found,) = doctor._features()
+    assert (found.level, found.subject) == ("problem", "HASHZOO_FEATURES")
+    assert "s3://lab/features cannot be listed" in found.message
+    assert found.message.endswith("or run: unset HASHZOO_FEATURES, and features are computed here")
+
+
+def test_doctor_says_that_the_address_of_features_answers(bucket, monkeypatch):
+    assert doctor._features() == []
+    monkeypatch.setenv("HASHZOO_FEATURES", f"{bucket}/features")
+    assert doctor._features() == [doctor.Finding("ok", "HASHZOO_FEATURES", "s3://lab/features")]
+    monkeypatch.setenv("HASHZOO_FEATURES", "/shared/features")
+    assert "is an address such as s3://bucket/features, not '/shared/features'" in doctor._features()[0].message
 
 
 def test_a_bucket_that_is_gone_before_the_push_is_not_made_again(bucket, tmp_path):
@@ -129,7 +158,9 @@ def test_a_bucket_that_is_gone_before_the_push_is_not_made_again(bucket, tmp_pat
 def test_the_tasks_of_a_ray_cluster_push_what_they_made(bucket, tiny, tmp_path):
     pytest.importorskip("ray", reason="pip install 'hashzoo[ray]'")
     asked = [*SET, "--runs", f"{bucket}/runs", "--runner", "ray", "--jobs", "1", "--json"]
-    told = started(tiny, ["bench", "--method", "toy", "--dataset", "scenes", "--encoders", "tiny+bow", "--bits", "8", *asked])
+    told = started(
+        tiny, ["bench", "--method", "toy", "--dataset", "scenes", "--encoders", "tiny+bow", "--bits", "8", *asked]
+    )
     assert [(result["status"], result["reused"]) for result in told["results"]] == [("ok", False)] * 2
     assert all(Path(result["run"], "codes.npz").exists() for result in told["results"])
     names = {"/".join(Path(result["run"]).parts[-3:]) for result in told["results"]}
@@ -158,6 +189,14 @@ def started(site, words):
 
 
 @contextlib.contextmanager
+def nobody_listening():
+    """A port that nobody listens at, and nobody will."""
+    with contextlib.closing(socket.socket()) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        yield nobody.getsockname()[1]
+
+
+@contextlib.contextmanager
 def forbidding():
     """A server that refuses everything, as S3 does; its port."""
 
@@ -170,7 +209,7 @@ def forbidding():
             self.end_headers()
             self.wfile.write(said)
 
-        do_PUT = do_POST = do_HEAD = do_GET  # noqa: N815 - these names are the library's
+        do_PUT = do_POST = do_HEAD = do_GET
 
         def log_message(self, *_):
             pass

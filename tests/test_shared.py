@@ -127,7 +127,9 @@ def test_items_for_a_network_that_is_trained_along_stay_here(memory, machine):
 
 def test_what_is_no_address_is_refused(machine, monkeypatch):
     monkeypatch.setenv(shared.VARIABLE, "/shared/features")
-    with pytest.raises(HashzooError, match=r"HASHZOO_FEATURES is an address such as s3://bucket/features, not '/shared"):
+    with pytest.raises(
+        HashzooError, match=r"HASHZOO_FEATURES is an address such as s3://bucket/features, not '/shared"
+    ):
         machine("first")
     monkeypatch.setenv(shared.VARIABLE, "nowhere://lab")
     with pytest.raises(HashzooError, match="Protocol not known"):

@@ -26,7 +26,8 @@ Settings = Annotated[
     ),
 ]
 Runs = Annotated[
-    str, typer.Option("--runs", help="The folder that keeps runs, or an address: s3://bucket/prefix, for many machines.")
+    str,
+    typer.Option("--runs", help="The folder that keeps runs, or an address, shared by machines: s3://bucket/prefix."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[

@@ -18,7 +18,9 @@ from hashzoo.errors import HashzooError
 def encode(
     source: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="The folder of a run, as hashzoo train prints it, or its address; or a collection."),
+        typer.Argument(
+            metavar="RUN", help="The folder of a run, as hashzoo train prints it, or its address, or a collection."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="CODES", help="The folder of the collection.")],
     images: Annotated[
