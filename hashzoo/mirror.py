@@ -115,6 +115,7 @@ class Mirror:
         run = self._name(folder)
         files = _runs(self.remote.list(run)).get(run, {})
         if DONE not in files:
+            self._finished.discard(run)
             return False
         faults: list[str] = []
 

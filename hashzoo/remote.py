@@ -69,7 +69,7 @@ class Remote:
             return bool(self._files.exists(self._path(name)))
 
     def get(self, files: Mapping[str, Path]) -> None:
-        """Copy files from there, many at a time where the file system can. What is ended halfway leaves a part."""
+        """Copy files from there into folders that exist, several at a time. What is ended halfway leaves a part."""
         with self._told("read"):
             self._files.get([self._path(name) for name in files], [str(path) for path in files.values()])
 

@@ -37,6 +37,7 @@ def test_files_there_and_back(remote, tmp_path):
     assert all(abs(about.modified - now) < 60 for about in remote.list().values())
     assert list(remote.list("a")) == ["a/b/one"]
     assert remote.list("nothing") == {}
+    (tmp_path / "back").mkdir()
     remote.get({"two": tmp_path / "back" / "two", "a/b/one": tmp_path / "back" / "one"})
     assert [(tmp_path / "back" / name).read_bytes() for name in ("one", "two")] == [b"1", b"22"]
     remote.remove("a/b/one")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,19 @@ def test_a_damaged_entry_is_told_and_made_again(name, content, memory, machine, 
     assert machine("second") == [0, 1, 2, 3, 4]
     assert f"hashzoo: memory://lab/features/{KEY}.npy is damaged; computing it again" in capsys.readouterr().err
     assert machine("third") == []
+
+
+def test_an_entry_of_another_shape_is_damaged(memory, machine, tmp_path, capsys):
+    """As a stranger could put it there, with a digest that fits."""
+    machine("first")
+    np.save(tmp_path / "other.npy", VALUES[:3])
+    content = (tmp_path / "other.npy").read_bytes()
+    about = json.loads(memory[f"/lab/features/{KEY}.json"].getvalue())
+    about |= {"size": len(content), "sha256": digest(content)}
+    files = fsspec.filesystem("memory")
+    files.pipe({f"/lab/features/{KEY}.npy": content, f"/lab/features/{KEY}.json": json.dumps(about).encode()})
+    assert machine("second") == [0, 1, 2, 3, 4]
+    assert "is damaged" in capsys.readouterr().err
 
 
 def test_an_address_that_does_not_answer_costs_time_and_is_told_once(memory, machine, monkeypatch, capsys):
