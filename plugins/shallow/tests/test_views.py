@@ -8,10 +8,8 @@ from hashzoo_shallow.cmfh import Cmfh
 from hashzoo_shallow.cvh import Cvh
 from hashzoo_shallow.scm import Scm
 from hashzoo_shallow.views import Blocks, mean_square, product, total
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from hashzoo.testing import toy_job
+from hashzoo.testing import largest_tensor, toy_job
 
 TRAINERS = [CcaItq(iterations=5), Cvh(), Scm(), Scm(fall_back=False), Cmfh(iterations=3)]
 WIDTHS = {"image": {"pooled": 64}, "text": {"pooled": 48}}
@@ -71,28 +69,9 @@ def test_towers_of_many_blocks_are_those_of_one(trainer, monkeypatch):
         torch.testing.assert_close(getattr(codes[1], role), getattr(codes[0], role), rtol=1e-3, atol=1e-4)
 
 
-class Largest(TorchDispatchMode):
-    """Entries of the largest tensor that comes out of anything."""
-
-    def __init__(self):
-        super().__init__()
-        self.entries = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        sizes = (
-            leaf.untyped_storage().nbytes() // leaf.element_size()
-            for leaf in tree_leaves(found)
-            if isinstance(leaf, torch.Tensor)
-        )
-        self.entries = max(self.entries, *sizes, 0)
-        return found
-
-
 @pytest.mark.parametrize("trainer", TRAINERS, ids=lambda trainer: type(trainer).__name__)
 def test_features_are_never_held_all_at_once(trainer, monkeypatch):
     rows, bits = 1500, 8
     blocks_of(monkeypatch, 4096)
-    with Largest() as largest:
-        trainer.fit(toy_job(rows=rows, bits=bits, widths=WIDTHS).job)
-    assert largest.entries <= max(2 * rows * bits, 64 * 64)
+    toy = toy_job(rows=rows, bits=bits, widths=WIDTHS)
+    assert largest_tensor(lambda: trainer.fit(toy.job)) <= 8 * max(2 * rows * bits, 64 * 64)
