@@ -1,7 +1,8 @@
 """How much memory does a cell take of a million pairs, and of ten million database items?
 
-    python benchmarks/memory.py [WHAT ...] [--rows 10000,100000,1000000] [--bits 64] [--steps 20] [--limit 8]
-                                [--stored float16] [--folder FOLDER] [--quick] [--json] [--figure FILE.svg]
+    python benchmarks/memory.py [WHAT ...] [--rows 10000,100000,1000000] [--bits 64] [--steps 4] [--limit 8]
+                                [--queries 10000] [--stored float16] [--folder FOLDER] [--quick] [--json] [--figure FILE.svg]
+                                [--read FILE.json]
 
 WHAT is the name of a method, `evaluation` or `encoding`; by default soda, dcmh, resnet, cmfh, lemon and both of these.
 
@@ -9,11 +10,11 @@ A method is trained by `hashzoo.bench`, as any cell is: on a prepared data set o
 24 labels) with 1,000 queries, and the first 20,000 training rows as the database; it is encoded, evaluated and written.
 Its trainer makes one pass or iteration, of which no more than `--steps` batches: what a step needs does not grow with
 their number, and at a million rows a batch of DCMH takes a second. Trainers that take no batches from their job see all
-rows. `evaluation` is every metric of one direction for 10,000 queries, `encoding` the codes of both modalities, block
+rows. `evaluation` is every metric of one direction for `--queries` queries, `encoding` the codes of both modalities, block
 by block, through linear towers. Their database has ten times the rows of `--rows`.
 
 Each is measured in a process of its own. `peak` is the most private memory that it held (RssAnon of Linux, looked at
-every 5 ms): pages of files that are mapped, such as cached features, are the system's to take back, and do not count.
+every 20 ms): pages of files that are mapped, such as cached features, are the system's to take back, and do not count.
 `resident` counts them too (VmHWM). `bytes a row` is by how much `peak` grew since the smallest number of rows. A
 process that wants more than `--limit` GB of private memory is refused it (RLIMIT_DATA), and is said not to fit. Seconds
 are of CPU time, start and imports included.
@@ -42,11 +43,12 @@ sys.path.insert(
 
 import numpy as np
 
-WIDTH, CLASSES, QUERIES, DATABASE, EVALUATED = 512, 24, 1_000, 20_000, 10_000
+WIDTH, CLASSES, QUERIES, DATABASE = 512, 24, 1_000, 20_000
 BLOCK = 8192  # rows that are drawn at once
-DEFAULT = ("soda", "dcmh", "resnet", "cmfh", "lemon", "evaluation", "encoding")
+OF_DATABASE = ("evaluation", "encoding")
+DEFAULT = ("soda", "dcmh", "resnet", "cmfh", "lemon", *OF_DATABASE)
 ONE = ("epochs", "teacher_epochs", "student_epochs", "label_epochs", "iterations")  # settings that are passes
-LOOK_S = 0.005
+LOOK_S = 0.02
 
 
 def prepare(rows: int, stored: str) -> None:
@@ -105,14 +107,14 @@ def refused(reason: str) -> bool:
     return any(words in reason for words in ("MemoryError", "allocate memory", "Unable to allocate"))
 
 
-def evaluation(rows: int, bits: int) -> None:
+def evaluation(rows: int, queries: int, bits: int) -> None:
     """What a cell does with its codes, in one direction."""
     from hashzoo import evaluate
     from hashzoo.codes import Codes, health
 
     draw = np.random.default_rng(0)
     codes, labels = {}, {}
-    for name, count in {"query": EVALUATED, "database": rows}.items():
+    for name, count in {"query": queries, "database": rows}.items():
         codes[name] = Codes(draw.integers(0, 256, (count, bits // 8), dtype=np.uint8), bits)
         labels[name] = np.empty((count, CLASSES), dtype=np.bool_)
         for start in range(0, count, BLOCK):
@@ -132,7 +134,7 @@ def encoding(rows: int, bits: int, stored: str, folder: Path) -> None:
     made[:BLOCK] = np.random.default_rng(0).standard_normal((BLOCK, WIDTH))
     del made
     features = np.load(folder / "features.npy", mmap_mode="r")
-    splits = SimpleNamespace(query=np.arange(EVALUATED), database=np.arange(EVALUATED, rows))
+    splits = SimpleNamespace(query=np.arange(QUERIES), database=np.arange(QUERIES, rows))
     encoded = SimpleNamespace(inputs=features)
     bench: Any = SimpleNamespace(dataset=SimpleNamespace(splits=splits), encoded=lambda recipe, role: encoded)
     towers = Towers(*(Projection(WIDTH, bits) for _ in range(2)))
@@ -149,7 +151,7 @@ def child(asked: argparse.Namespace) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     (what,), (rows,) = asked.what, asked.rows
     run = {
-        "evaluation": functools.partial(evaluation, rows, asked.bits),
+        "evaluation": functools.partial(evaluation, rows, asked.queries, asked.bits),
         "encoding": functools.partial(encoding, rows, asked.bits, asked.stored, asked.folder),
     }.get(what, functools.partial(train, what, asked.bits, asked.steps, asked.folder))
     fits = True
@@ -191,7 +193,7 @@ def measured(command: list[str]) -> dict[str, Any]:
 
 def measure(asked: argparse.Namespace) -> list[dict[str, Any]]:
     """A line for each size and each thing to be measured."""
-    methods = [what for what in asked.what if what not in ("evaluation", "encoding")]
+    methods = [what for what in asked.what if what not in OF_DATABASE]
     found = []
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         os.environ |= {"HASHZOO_CACHE": folder, "OMP_NUM_THREADS": "1"}
@@ -199,7 +201,16 @@ def measure(asked: argparse.Namespace) -> list[dict[str, Any]]:
         def line(what: str, pairs: int) -> dict[str, Any]:
             rows = pairs if what in methods else 10 * pairs
             command = [sys.executable, __file__, what, "--child", "--rows", str(rows), "--bits", str(asked.bits)]
-            command += ["--steps", str(asked.steps), "--limit", str(asked.limit), "--stored", asked.stored]
+            command += [
+                "--steps",
+                str(asked.steps),
+                "--limit",
+                str(asked.limit),
+                "--stored",
+                asked.stored,
+                "--queries",
+                str(asked.queries),
+            ]
             result = measured([*command, "--folder", folder])
             print(f"{what}, {rows:,} rows: {result}", file=sys.stderr)
             return {"what": what, "rows": rows, **result}
@@ -226,45 +237,29 @@ def with_slopes(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw(found: list[dict[str, Any]], limit: float, path: Path) -> None:
-    """Peak memory against rows."""
+    """Peak memory against training pairs, and against database items, as SVG and PNG."""
     from hashzoo.report.figures.drawing import Drawing
     from hashzoo.report.figures.panels import DASHED, finished, legend, panels
     from hashzoo.report.figures.style import DASHES, MARKERS, SERIES, house_style
 
-    title = "Private memory of a cell"
-    lines = {
-        what: [one for one in found if one["what"] == what and one["fits"]]
-        for what in dict.fromkeys(one["what"] for one in found)
-    }
+    title, samples, words = "Private memory of a cell", [], []
     with house_style("memory"):
-        figure, axes = panels(
-            1, 1, title, "training pairs; of evaluation and encoding, database items", "peak, GB", height=2.5
-        )
-        panel, samples = axes[0, 0], []
-        for number, (what, some) in enumerate(lines.items()):
-            style = {
-                "color": SERIES[number % 8],
-                "marker": MARKERS[number % 8],
-                "linestyle": DASHES[number % len(DASHES)],
-            }
-            (sample,) = panel.plot([one["rows"] for one in some], [one["peak_bytes"] / 1e9 for one in some], **style)
+        figure, axes = panels(1, 2, title, "training pairs", "peak, GB", height=2.2, sharex=False)
+        axes[0, 1].set_xlabel("database items")
+        for number, what in enumerate(dict.fromkeys(one["what"] for one in found)):
+            some = [one for one in found if one["what"] == what and one["fits"]]
+            rows, peaks = [one["rows"] for one in some], [one["peak_bytes"] / 1e9 for one in some]
+            style = {"color": SERIES[number], "marker": MARKERS[number], "linestyle": DASHES[number % len(DASHES)]}
+            (sample,) = axes[0, int(what in OF_DATABASE)].plot(rows, peaks, **style)
             samples.append((sample, what))
-        panel.axhline(limit, **DASHED)
-        panel.set_xscale("log")
-        panel.set_ylim(0, 1.1 * limit)
+            words.append(f"{what} {peaks[-1]:.1f} GB at {rows[-1]:,}")
+        for panel in axes[0]:
+            panel.axhline(limit, **DASHED)
+            panel.set(xscale="log", yscale="log", ylim=(0.1, 1.5 * limit), yticks=[0.1, 1, limit])
+            panel.set_yticklabels(["0.1", "1", f"{limit:g}"])
+            panel.minorticks_off()
         legend(figure, samples)
-        drawing = Drawing(
-            "memory",
-            "scale",
-            title,
-            "; ".join(
-                f"{what} up to {max(one['peak_bytes'] for one in some) / 1e9:.1f} GB"
-                for what, some in lines.items()
-                if some
-            ),
-            "",
-            finished(figure),
-        )
+        drawing = Drawing("memory", "scale", title, "; ".join(words), "", finished(figure))
     path.write_text(drawing.svg(), encoding="utf-8")
     path.with_suffix(".png").write_bytes(drawing.png())
 
@@ -274,20 +269,22 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=list(DEFAULT), help="methods, evaluation, encoding")
     parser.add_argument("--rows", type=lambda words: [int(word) for word in words.split(",")])
     parser.add_argument("--bits", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=20, help="batches of a pass over the training rows")
+    parser.add_argument("--queries", type=int, default=10_000, help="of the evaluation")
+    parser.add_argument("--steps", type=int, default=4, help="batches of a pass over the training rows")
     parser.add_argument("--limit", type=float, default=8.0, help="GB of private memory that a process may hold")
     parser.add_argument("--stored", choices=("float16", "float32"), default="float16")
     parser.add_argument("--folder", type=Path, help="where the data are made; a temporary folder otherwise")
     parser.add_argument("--quick", action="store_true", help="fewer rows, in under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--figure", type=Path, help="an SVG file of what was measured")
+    parser.add_argument("--figure", type=Path, help="an SVG file of what was measured, and a PNG file beside it")
+    parser.add_argument("--read", type=Path, help="measure nothing, and show what --json printed")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     asked.rows = asked.rows or ([2_000, 20_000] if asked.quick else [10_000, 100_000, 1_000_000])
     if asked.child:
         child(asked)
         return
-    found = with_slopes(measure(asked))
+    found = json.loads(asked.read.read_text())["results"] if asked.read else with_slopes(measure(asked))
     if asked.figure:
         draw(found, asked.limit, asked.figure)
     if asked.json:
