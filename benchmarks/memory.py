@@ -1,8 +1,8 @@
 """How much memory does a cell take of a million pairs, and of ten million database items?
 
     python benchmarks/memory.py [WHAT ...] [--rows 10000,100000,1000000] [--bits 64] [--steps 4] [--limit 8]
-                                [--queries 10000] [--stored float16] [--folder FOLDER] [--quick] [--json] [--figure FILE.svg]
-                                [--read FILE.json]
+                                [--queries 10000] [--stored float16] [--folder FOLDER] [--quick] [--json]
+                                [--figure FILE.svg] [--read FILE.json]
 
 WHAT is the name of a method, `evaluation` or `encoding`; by default soda, dcmh, resnet, cmfh, lemon and both of these.
 
@@ -10,8 +10,8 @@ A method is trained by `hashzoo.bench`, as any cell is: on a prepared data set o
 24 labels) with 1,000 queries, and the first 20,000 training rows as the database; it is encoded, evaluated and written.
 Its trainer makes one pass or iteration, of which no more than `--steps` batches: what a step needs does not grow with
 their number, and at a million rows a batch of DCMH takes a second. Trainers that take no batches from their job see all
-rows. `evaluation` is every metric of one direction for `--queries` queries, `encoding` the codes of both modalities, block
-by block, through linear towers. Their database has ten times the rows of `--rows`.
+rows. `evaluation` is every metric of one direction for `--queries` queries, `encoding` the codes of both modalities,
+block by block, through linear towers. Their database has ten times the rows of `--rows`.
 
 Each is measured in a process of its own. `peak` is the most private memory that it held (RssAnon of Linux, looked at
 every 20 ms): pages of files that are mapped, such as cached features, are the system's to take back, and do not count.
