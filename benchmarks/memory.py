@@ -47,6 +47,7 @@ WIDTH, CLASSES, QUERIES, DATABASE = 512, 24, 1_000, 20_000
 BLOCK = 8192  # rows that are drawn at once
 OF_DATABASE = ("evaluation", "encoding")
 DEFAULT = ("soda", "dcmh", "resnet", "cmfh", "lemon", *OF_DATABASE)
+QUICK = ("dcmh", "cmfh", *OF_DATABASE)
 ONE = ("epochs", "teacher_epochs", "student_epochs", "label_epochs", "iterations")  # settings that are passes
 LOOK_S = 0.02
 
@@ -237,7 +238,7 @@ def with_slopes(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw(found: list[dict[str, Any]], limit: float, path: Path) -> None:
-    """Peak memory against training pairs, and against database items, as SVG and PNG."""
+    """Peak memory against training pairs, and against database items."""
     from hashzoo.report.figures.drawing import Drawing
     from hashzoo.report.figures.panels import DASHED, finished, legend, panels
     from hashzoo.report.figures.style import DASHES, MARKERS, SERIES, house_style
@@ -253,20 +254,21 @@ def draw(found: list[dict[str, Any]], limit: float, path: Path) -> None:
             (sample,) = axes[0, int(what in OF_DATABASE)].plot(rows, peaks, **style)
             samples.append((sample, what))
             words.append(f"{what} {peaks[-1]:.1f} GB at {rows[-1]:,}")
-        for panel in axes[0]:
+        for panel, of_database in zip(axes[0], (False, True), strict=True):
+            sizes = sorted({one["rows"] for one in found if (one["what"] in OF_DATABASE) == of_database})
             panel.axhline(limit, **DASHED)
-            panel.set(xscale="log", yscale="log", ylim=(0.1, 1.5 * limit), yticks=[0.1, 1, limit])
+            panel.set(xscale="log", yscale="log", ylim=(0.05, 1.5 * limit), xticks=sizes, yticks=[0.1, 1, limit])
+            panel.set_xticklabels([f"{size / 1e6:g} M" for size in sizes])
             panel.set_yticklabels(["0.1", "1", f"{limit:g}"])
             panel.minorticks_off()
         legend(figure, samples)
         drawing = Drawing("memory", "scale", title, "; ".join(words), "", finished(figure))
     path.write_text(drawing.svg(), encoding="utf-8")
-    path.with_suffix(".png").write_bytes(drawing.png())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", default=list(DEFAULT), help="methods, evaluation, encoding")
+    parser.add_argument("what", nargs="*", help="methods, evaluation, encoding")
     parser.add_argument("--rows", type=lambda words: [int(word) for word in words.split(",")])
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--queries", type=int, default=10_000, help="of the evaluation")
@@ -274,12 +276,13 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=8.0, help="GB of private memory that a process may hold")
     parser.add_argument("--stored", choices=("float16", "float32"), default="float16")
     parser.add_argument("--folder", type=Path, help="where the data are made; a temporary folder otherwise")
-    parser.add_argument("--quick", action="store_true", help="fewer rows, in under a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer rows and methods, in under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--figure", type=Path, help="an SVG file of what was measured, and a PNG file beside it")
+    parser.add_argument("--figure", type=Path, help="an SVG file of what was measured")
     parser.add_argument("--read", type=Path, help="measure nothing, and show what --json printed")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    asked.what = asked.what or list(QUICK if asked.quick else DEFAULT)
     asked.rows = asked.rows or ([2_000, 20_000] if asked.quick else [10_000, 100_000, 1_000_000])
     if asked.child:
         child(asked)
