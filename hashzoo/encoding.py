@@ -99,7 +99,7 @@ class Filler:
 
     def do(self, one: dict[str, Any], watch: Watch) -> dict[str, Any]:
         if one["do"] == "fail":
-            return lost_part(one) if "part" in one else {"lost": one["reason"]}
+            return lost_part(one)
         if one["do"] == "features":
             missing = missing_arrays(self._bench, self._model.recipe, one["roles"])
             return {"arrays": {role: asdict(wanted) for role, wanted in missing.items()}}

@@ -20,7 +20,7 @@ from hashzoo.opening import open_dataset
 from hashzoo.plan import check_device, find_device
 from hashzoo.recipe import ROLES, Recipe, build, check_used, pair_of, parse_encoders
 from hashzoo.runners import Kind, Watch, check_jobs, check_runner, named_runner
-from hashzoo.runners.parts import Spread, lost_part, make_array, make_part, make_share, missing_arrays, need_of
+from hashzoo.runners.parts import Spread, asked, lost_part, make_array, make_part, make_share, missing_arrays, need_of
 from hashzoo.settings import parse_assignments
 from hashzoo.shard import Shard
 from hashzoo.storage import cache_dir, write_error
@@ -74,9 +74,7 @@ def export(
         chosen = named_runner(runner or "local", jobs, ray_address, device)
         need = need_of(chosen, device)
         with chosen.workers(Kind("hashzoo.export:Features", told, lambda: here, need.gpu)) as workers:
-            found: dict[str, Any] = {}
-            workers.do({0: replace(need, words={"do": "features"})}, lambda kind, _, content: found.update(content))
-            for role, words in found["arrays"].items():
+            for role, words in asked(workers, replace(need, words={"do": "features"}))["arrays"].items():
                 wanted, spread = Wanted(**words), Spread(workers, {"role": role}, need)
                 if share:
                     rows[role] = make_share(wanted, share, spread)

@@ -27,7 +27,7 @@ from hashzoo.items import Items, items_of, spread
 from hashzoo.progress import progress
 from hashzoo.recipe import ROLES
 from hashzoo.runners import Kind, Runner, Task, Workers, check_runner, named_runner
-from hashzoo.runners.parts import Count, Spread, make_array, need_of
+from hashzoo.runners.parts import Count, Spread, asked, make_array, need_of
 from hashzoo.search import Collection
 from hashzoo.search.manifest import NAME
 from hashzoo.search.tables import pyarrow_module
@@ -247,17 +247,16 @@ class _Filling:
         workers = stack.enter_context(runner.workers(Kind("hashzoo.encoding:Filler", told, lambda: here, need.gpu)))
         if self._items.dataset is not None and runner.name != "local":
             roles = list(dict.fromkeys(part.role for part in waiting))
-            found: dict[str, Any] = {}
             asking = replace(need, words={"do": "features", "roles": roles})
-            workers.do({0: asking}, lambda kind, _, content: found.update(content))
-            for role, words in found["arrays"].items():
+            for role, words in asked(workers, asking)["arrays"].items():
                 make_array(Wanted(**words), Spread(workers, {"role": role}, need))
         return workers
 
     def _encode(self, parts: Sequence[Part], what: str, workers: Workers | None, done: Callable[[Part], None]) -> None:
         """Encode parts of one modality, unless they wait already; `done` is told of each."""
         waiting = [part for part in parts if not (self._place / part.name).exists()]
-        kept = [part for part in parts if part not in waiting]
+        numbers = {part.number for part in waiting}
+        kept = [part for part in parts if part.number not in numbers]
         with progress(what, sum(len(part.rows) for part in parts), f"{parts[0].role}s") as advance:
             if kept:
                 count = sum(len(part.rows) for part in kept)

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -97,10 +96,10 @@ if __name__ == "__main__":
 
 
 def test_a_gpu_is_given_by_ray_and_not_named():
-    on = types.SimpleNamespace
-    assert [ray_tasks._takes_gpu(on(device=device)) for device in ("cpu", "cuda")] == [False, True]
+    runner = ray_tasks.RayTasks(None, "")
+    assert [runner.gpu(device) for device in ("cpu", "cuda")] == [False, True]
     with pytest.raises(HashzooError, match="type --device cuda, not cuda:1"):
-        ray_tasks._takes_gpu(on(device="cuda:1"))
+        runner.gpu("cuda:1")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:99999"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hashzoo.arrays import Wanted
 from hashzoo.errors import HashzooError
 from hashzoo.runners import Kind, Runner, Task, Tell, Watch, Workers
-from hashzoo.runners.parts import Spread, Unshared, lost_part, make_array, make_part, missing_arrays, need_of
+from hashzoo.runners.parts import Spread, Unshared, asked, lost_part, make_array, make_part, missing_arrays, need_of
 
 if TYPE_CHECKING:
     from hashzoo.plan import Plan
@@ -55,7 +55,7 @@ def train(
                     _spread_features(
                         workers, task_of(number, widest, do="features"), number, need_of(runner, plans[number].device)
                     )
-                workers.do({0: task_of(number, widest, do="prepare")}, lambda *told: None)
+                asked(workers, task_of(number, widest, do="prepare"))
             about = {"runner": runner.name, "workers": runner.jobs, "cells": len(tasks)}
             tell("workers", next(iter(tasks)), about)
         train = {}
@@ -67,9 +67,7 @@ def train(
 
 def _spread_features(workers: Workers, asking: Task, number: int, need: Task) -> None:
     """Have all workers compute the features of a plan that are not in the cache."""
-    found: list[dict[str, Any]] = []
-    workers.do({0: asking}, lambda kind, _, content: found.append(content) if kind == "done" else None)
-    for one in found[0]["arrays"]:
+    for one in asked(workers, asking)["arrays"]:
         words = {"plan": number, "cell": one["cell"], "role": one["role"]}
         try:
             make_array(Wanted(**one["wanted"]), Spread(workers, words, need))
@@ -91,7 +89,7 @@ class Cells:
         self._extracting = False
 
     def do(self, one: dict[str, Any], watch: Watch) -> dict[str, Any] | None:
-        if one["do"] == "fail" and "part" in one:
+        if one["do"] == "fail" and ("part" in one or "asked" in one):
             return lost_part(one)
         plan, cell = self.plan_of(one["plan"]), cell_of(one["cell"])
         if one["do"] == "features":

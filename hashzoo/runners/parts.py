@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.arrays import Wanted
@@ -176,8 +176,23 @@ def make_part(workbench: Workbench, recipe: Recipe, role: str, one: Mapping[str,
 
 
 def lost_part(one: Mapping[str, Any]) -> dict[str, Any]:
-    """A doer's answer where a part has failed."""
+    """A doer's answer where a part, or what `asked` asks for, has failed."""
+    if "part" not in one:
+        return {"lost": one["reason"]}
     return {"faults": [f"{one['called']}: {one['reason']}"], "written": "", "node": ""}
+
+
+def asked(workers: Workers, task: Task) -> dict[str, Any]:
+    """What one worker answers, before all get work."""
+    answer: dict[str, Any] = {}
+
+    def tell(kind: str, number: int, content: dict[str, Any]) -> None:
+        answer.update(content if kind == "done" else {})
+
+    workers.do({0: replace(task, words={**task.words, "asked": True})}, tell)
+    if "lost" in answer:
+        raise HashzooError(f"nothing could be prepared: {answer['lost']}; run the same command again", exit_code=1)
+    return answer
 
 
 def make_array(wanted: Wanted, spread: Spread) -> None:
