@@ -88,9 +88,15 @@ class Filler:
     """
 
     def __init__(self, told: Mapping[str, Any], model: Model | None = None, items: Items | None = None):
-        self._told = told
-        self._model = model or load_model(told["run"], told["device"])
-        self._items = items or items_of(told["source"], told["run"])
+        self._told, self._given_model, self._given_items = told, model, items
+
+    @functools.cached_property
+    def _model(self) -> Model:
+        return self._given_model or load_model(self._told["run"], self._told["device"])
+
+    @functools.cached_property
+    def _items(self) -> Items:
+        return self._given_items or items_of(self._told["source"], self._told["run"])
 
     @functools.cached_property
     def _bench(self) -> Workbench:

@@ -19,29 +19,27 @@ if TYPE_CHECKING:
 class Actor:
     """Answers tasks, given and answered as columns of JSON."""
 
-    def __init__(self, orders: str, board: Any):
-        self._orders, self._board = orders, board
+    def __init__(self, orders: str, turn: int, board: Any):
+        self._orders, self._turn, self._board = orders, turn, board
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         from hashzoo.runners.ray_tasks import obey
 
         said = [
-            obey(self._orders, str(one), int(number), self._board)
+            obey(self._orders, str(one), self._turn, int(number), self._board)
             for number, one in zip(batch["number"], batch["words"], strict=True)
         ]
         return {"number": batch["number"], "answer": said}
 
 
 def mapped(
-    ray: Any, orders: str, words: Mapping[int, str], board: Any, need: Task, jobs: int | None
+    about: tuple[str, int, Any], words: Mapping[int, str], need: Task, jobs: int | None
 ) -> Iterator[tuple[int, str]]:
     """The answer to each task, by its number, as they come; those whose workers were lost `TRIES` times have none.
 
     Args:
-        ray: connected.
-        orders: of `worker.orders_for`.
+        about: what `Actor` takes: the orders of `worker.orders_for`, the turn, and where it says what it does.
         words: of the tasks.
-        board: for what they say on their way.
         need: a task like all.
         jobs: how many actors there are; None: as many as fit.
     """
@@ -56,7 +54,7 @@ def mapped(
         rows = [{"number": number, "words": text} for number, text in words.items()]
         answers = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Actor,
-            fn_constructor_args=(orders, board),
+            fn_constructor_args=about,
             batch_size=1,
             compute=data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=1),
             num_cpus=need.threads,

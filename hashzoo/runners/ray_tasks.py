@@ -77,11 +77,11 @@ class Board:
         return said
 
 
-def obey(orders: str, one: str, number: int, board: Any) -> str:
-    """What a task is: an answer of `worker.obey`."""
+def obey(orders: str, one: str, turn: int, number: int, board: Any) -> str:
+    """What a task is: an answer of `worker.obey`. `turn` tells apart what is said of tasks of the same number."""
 
     def say(kind: str, content: dict[str, Any]) -> None:
-        board.say.remote(json.dumps([kind, number, content]))
+        board.say.remote(json.dumps([turn, kind, number, content]))
 
     if json.loads(one)["do"] != "fail":
         say("start", {"node": socket.gethostname()})
@@ -102,9 +102,11 @@ class _Cluster:
         self._too_large_since = float("inf")
         self._pending: dict[Any, tuple[int, Task, str]] = {}
         self._open: set[int] = set()
+        self._turn = 0  # how often there were tasks to do
 
     def do(self, tasks: Mapping[int, Task], tell: Tell, held: bool = False) -> None:
         self._tell, self._started, self._open = tell, dict.fromkeys(tasks, 0), set(tasks)
+        self._turn += 1
         if held and tasks:
             self._map(tasks)
             return
@@ -123,7 +125,7 @@ class _Cluster:
         while not self._has_room([need]):
             time.sleep(BETWEEN_LOOKS)
         words = {number: json.dumps(task.words) for number, task in tasks.items()}
-        for number, answer in mapped(self._ray, self._orders, words, self._board, need, self._jobs):
+        for number, answer in mapped((self._orders, self._turn, self._board), words, need, self._jobs):
             self._listen()
             self._finish(number, answer)
         for number in sorted(self._open):  # Ray Data leaves out what was lost too often
@@ -133,7 +135,7 @@ class _Cluster:
 
     def _submit(self, number: int, task: Task, one: str, retries: int) -> None:
         asking = self._obey.options(num_cpus=task.threads, num_gpus=int(task.gpu), max_retries=retries)
-        self._pending[asking.remote(self._reference, one, number, self._board)] = number, task, one
+        self._pending[asking.remote(self._reference, one, self._turn, number, self._board)] = number, task, one
 
     def _collect(self) -> None:
         """Take what is finished, when something is, and pass on what is said."""
@@ -173,8 +175,8 @@ class _Cluster:
             said = self._ray.get(self._board.take.remote(), timeout=5)
         except self._ray.exceptions.RayError:
             return  # a display that stands still is no reason to end
-        for kind, number, content in map(json.loads, said):
-            if number not in self._open:
+        for turn, kind, number, content in map(json.loads, said):
+            if turn != self._turn or number not in self._open:
                 continue
             if kind == "start":
                 self._started[number] += 1
