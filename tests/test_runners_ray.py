@@ -21,7 +21,7 @@ import hashzoo
 from hashzoo.errors import HashzooError
 from hashzoo.runners import ray_tasks
 
-LIMIT = 570  # seconds for all of it; two free processors take a quarter of that
+LIMIT = 240  # seconds for all of it; two free processors take a quarter of that
 WAITS = '''
 import os, time
 from pathlib import Path
@@ -72,6 +72,15 @@ from hashzoo.settings import parse_assignments
 NODE = {{"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}}
 ASKED = {{"dataset": "scenes", "encoders": "tiny+bow", "settings": {list(SMALL)!r}}}
 
+def started():
+    # Ray waits 30 seconds for its own processes, which a busy machine may not give them.
+    for tries in (1, 2, 3):
+        try:
+            return Cluster(initialize_head=True, head_node_args=NODE)
+        except Exception:
+            if tries == 3:
+                raise
+
 def kill(cluster, node):
     while not Path("caught").exists():
         time.sleep(0.2)
@@ -106,7 +115,7 @@ def main():
     data = ASKED | {{"encoders": "mortal+bow", "threads": 1}}
     made = bench(["toy"], [16], **data, runs="first", runner="local")
     Path("the run").write_text(made["results"][0]["run"])
-    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    cluster = started()
     second = cluster.add_node(**NODE)
     Path("doomed").write_text(second.node_id)
     on_cluster = ASKED | {{"runner": "ray", "ray_address": cluster.address}}
@@ -188,7 +197,7 @@ def test_a_node_is_killed_and_its_cell_is_trained_on_the_other(tiny, tmp_path):
     assert "64 CPUs" in refused
 
     said, killed, added, left_out = by_ray
-    assert said.startswith("images 24 to 47: its worker was lost 2 times (a worker or its node is gone), often for")
+    assert said.startswith("images 24 to 47: its worker was lost 2 times, often for lack of memory; what")
     assert "like it" not in said  # all other parts were made
     assert (killed, added, left_out) == (True, 8, ["5-broken.jpg"])
     for kind in ("features", "codes"):

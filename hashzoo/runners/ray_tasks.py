@@ -14,6 +14,7 @@ import re
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,12 @@ class Board:
 
     def __init__(self) -> None:
         self._said: list[str] = []
+        self._begun = Counter[tuple[int, int]]()
+
+    def begin(self, turn: int, number: int) -> int:
+        """How often a task has been begun, this time among them."""
+        self._begun[turn, number] += 1
+        return self._begun[turn, number]
 
     def say(self, text: str) -> None:
         self._said.append(text)
@@ -125,13 +132,12 @@ class _Cluster:
         while not self._has_room([need]):
             time.sleep(BETWEEN_LOOKS)
         words = {number: json.dumps(task.words) for number, task in tasks.items()}
-        for number, answer in mapped((self._orders, self._turn, self._board), words, need, self._jobs):
-            self._listen()
-            self._finish(number, answer)
-        for number in sorted(self._open):  # Ray Data leaves out what was lost too often
-            self._give_up(number, tasks[number], words[number], "a worker or its node is gone")
-        while self._pending:
-            self._collect()
+        try:
+            for number, answer in mapped((self._orders, self._turn, self._board), words, need, self._jobs):
+                self._listen()
+                self._finish(number, answer)
+        except self._ray.exceptions.RayTaskError as error:  # it never came as far as our own code
+            raise cannot_run(error.cause) from error
 
     def _submit(self, number: int, task: Task, one: str, retries: int) -> None:
         asking = self._obey.options(num_cpus=task.threads, num_gpus=int(task.gpu), max_retries=retries)
@@ -156,18 +162,15 @@ class _Cluster:
                         f"a worker of the Ray cluster was lost ({type(error).__name__}); run the same command again",
                         exit_code=1,
                     ) from error
-                self._give_up(number, task, one, type(error).__name__)
+                # Another worker notes that it has failed.
+                reason = f"its worker was lost {TRIES} times ({type(error).__name__}), often for lack of memory"
+                self._submit(number, task, json.dumps(json.loads(one) | {"do": "fail", "reason": reason}), 0)
             else:
                 self._finish(number, answer)
 
     def _finish(self, number: int, answer: str) -> None:
         self._open.discard(number)
         self._tell("done", number, worker.result_of(answer))
-
-    def _give_up(self, number: int, task: Task, one: str, how: str) -> None:
-        """Let another worker note that a task has failed."""
-        reason = f"its worker was lost {TRIES} times ({how}), often for lack of memory"
-        self._submit(number, task, json.dumps(json.loads(one) | {"do": "fail", "reason": reason}), 0)
 
     def _listen(self) -> None:
         """Pass on what workers have said since the last look."""
