@@ -7,6 +7,7 @@ import hashlib
 import json
 import mmap
 import os
+import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,16 +26,22 @@ from hashzoo.storage import (
     digest,
     file_digest,
     file_identity,
+    read_arrays,
     read_json,
+    write_arrays,
     write_error,
     write_json,
 )
 
 LARGE = 256 * 2**20  # bytes of an array from which on it is not held in memory
 ROWS_AT_ONCE = 1024  # each may bring 64 kB of its file into the process
+PART = 1024  # rows that a worker makes together, rounded up to whole blocks
 
 # For the rows that are missing, in ranges: their values, in any order. What is left out is made by a later call.
 Make = Callable[[Sequence[range]], Generator[tuple[range, np.ndarray], None, None]]
+# The same by workers: it has them write parts of the ranges, and calls `take` with each part that is written, and
+# `advance` with the rows that are done.
+Spread = Callable[["Wanted", Sequence[range], Callable[[range], None], Callable[[int], None]], None]
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,58 @@ def write_array(path: Path, array: np.ndarray) -> None:
             file.write(np.ascontiguousarray(take(array, rows)).data)
 
 
-def cached_array(preimage: dict[str, Any], block: int, make: Make, description: str, unit: str) -> np.ndarray:
+@dataclass(frozen=True)
+class Wanted:
+    """An array of the cache, in words that can be sent to whoever makes parts of it; `cached_array` explains them."""
+
+    preimage: dict[str, Any]
+    block: int
+    description: str
+    unit: str
+
+    @property
+    def key(self) -> str:
+        """Under which it is stored."""
+        return digest(self.preimage)[:24]
+
+    @property
+    def path(self) -> Path:
+        return cache_dir() / "features" / f"{self.key}.npy"
+
+    def stored(self) -> np.ndarray | None:
+        """The array where it is in the cache."""
+        return _stored(self.path, quiet=True)
+
+    def array(self, make: Make, spread: Spread | None = None) -> np.ndarray:
+        return cached_array(self.preimage, self.block, make, self.description, self.unit, spread)
+
+    def parts(self) -> list[range]:
+        """All rows in parts that are the same for everyone: whole blocks, about `PART` rows."""
+        rows, step = self.preimage["rows"], self.rows_of_part
+        return [range(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    @property
+    def rows_of_part(self) -> int:
+        return -(-PART // self.block) * self.block
+
+    def part_path(self, part: range) -> Path:
+        """The file in which a part waits until it is put into the array."""
+        return self.path.with_suffix(".parts") / f"{part.start}-{part.stop}.npz"
+
+    def write_part(self, part: range, made: Sequence[tuple[range, np.ndarray]]) -> None:
+        """Write those rows of a part that could be made, whole or not at all."""
+        if made:
+            rows = np.array([[rows.start, rows.stop] for rows, _ in made])
+            write_arrays(self.part_path(part), {"rows": rows, "values": np.concatenate([value for _, value in made])})
+
+    def remove_parts(self) -> None:
+        """Remove parts that nobody needs any more."""
+        shutil.rmtree(self.path.with_suffix(".parts"), ignore_errors=True)
+
+
+def cached_array(
+    preimage: dict[str, Any], block: int, make: Make, description: str, unit: str, spread: Spread | None = None
+) -> np.ndarray:
     """The array that belongs to `preimage`, memory-mapped; made and stored when it is not there.
 
     Blocks that are finished are kept when the making ends early: the next call goes on with those that are missing.
@@ -122,9 +180,10 @@ def cached_array(preimage: dict[str, Any], block: int, make: Make, description: 
         block: rows that are made together.
         make: gives the values of the ranges that it is asked for.
         description, unit: for the progress, such as "lite0 features of emoji" and "images".
+        spread: has the missing rows made by workers, in place of `make`.
     """
-    key = digest(preimage)[:24]
-    path = cache_dir() / "features" / f"{key}.npy"
+    wanted = Wanted(preimage, block, description, unit)
+    key, path = wanted.key, wanted.path
     found = _stored(path)
     if found is None:
         if not path.with_suffix(".json").exists():
@@ -136,7 +195,7 @@ def cached_array(preimage: dict[str, Any], block: int, make: Make, description: 
                 shared.fetch(path, preimage)
                 found = _stored(path, quiet=True)
             if found is None:
-                _make(path, preimage, block, make, description, unit)
+                _make(wanted, make, spread)
                 found = np.load(path, mmap_mode="r", allow_pickle=False)
     shared.push(path, preimage)
     return found
@@ -174,26 +233,32 @@ def _alone(key: str) -> Iterator[None]:
         lock.release()
 
 
-def _make(path: Path, preimage: dict[str, Any], block: int, make: Make, description: str, unit: str) -> None:
-    total = preimage["rows"]
+def _make(wanted: Wanted, make: Make, spread: Spread | None) -> None:
+    path, block, total, description = wanted.path, wanted.block, wanted.preimage["rows"], wanted.description
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _Unfinished(path, total) as unfinished, progress(description, total, unit) as advance:
+        with _Unfinished(path, total) as unfinished, progress(description, total, wanted.unit) as advance:
+            for left in sorted(path.with_suffix(".parts").glob("*.npz")):
+                unfinished.take(left)  # by workers of an earlier call, or by a share
             missing = unfinished.missing(block)
             kept = total - sum(len(rows) for rows in missing)
             if kept:
-                print(f"{description}: going on after {kept:,} {unit} that are there already", file=sys.stderr)
+                print(f"{description}: going on after {kept:,} {wanted.unit} that are there already", file=sys.stderr)
             advance(kept)
-            with contextlib.closing(make(missing)) as made:
-                for rows, values in made:
-                    unfinished.write(rows, values)
-                    advance(len(rows))
+            if missing and spread is not None:
+                spread(wanted, missing, lambda part: unfinished.take(wanted.part_path(part)), advance)
+            elif missing:
+                with contextlib.closing(make(missing)) as made:
+                    for rows, values in made:
+                        unfinished.write(rows, values)
+                        advance(len(rows))
             assert not unfinished.missing(block), "whoever leaves rows out raises an error"
         os.replace(unfinished.path, path)
         unfinished.journal.unlink()
+        wanted.remove_parts()
         write_json(
             path.with_suffix(".json"),
-            {"preimage": preimage, "size": path.stat().st_size, "sha256": file_sha256(path)},
+            {"preimage": wanted.preimage, "size": path.stat().st_size, "sha256": file_sha256(path)},
         )
     except OSError as error:
         raise write_error(path, error) from error
@@ -253,6 +318,17 @@ class _Unfinished:
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
         self._there[rows.start : rows.stop] = True
+
+    def take(self, path: Path) -> None:
+        """Put a part in its place, and remove its file; one that makes no sense is made again."""
+        with contextlib.suppress(HashzooError, KeyError, ValueError, AssertionError):
+            part = read_arrays(path)
+            first = 0
+            for start, stop in part["rows"].tolist():
+                values, first = part["values"][first : first + stop - start], first + stop - start
+                if 0 <= start < stop <= self._total and not self._there[start:stop].all():
+                    self.write(range(start, stop), values)
+        path.unlink(missing_ok=True)
 
     def _open(self, values: np.ndarray) -> None:
         self._row_bytes = values.nbytes // len(values)

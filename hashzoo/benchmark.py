@@ -21,6 +21,7 @@ from hashzoo.mirror import check_fresh
 from hashzoo.opening import train_data
 from hashzoo.plan import Plan, check_device, plan_of
 from hashzoo.recipe import Cell, parse_encoders
+from hashzoo.runners import cells
 from hashzoo.settings import SHARED, Assignment, parse_assignments, text_of
 from hashzoo.shard import Shard
 from hashzoo.sweep import axes_of, cells_of, combinations, setting_names
@@ -189,7 +190,8 @@ def bench_all(
 ) -> dict[str, Any]:
     """Several benches as one: all are checked before any is trained, and workers are shared. Else as `bench`."""
     _check_count("jobs", jobs)
-    runners.check_runner(runner, jobs, ray_address)
+    runners.check_runner(runner, ray_address)
+    runners.check_jobs(runner, jobs)
     share = Shard.parse(shard) if shard else None
     objects = [request.dataset.name for request in requests if isinstance(request.dataset, Dataset)]
     if objects and (jobs not in (None, 1) or runner not in (None, "local")):
@@ -233,7 +235,10 @@ def bench_all(
         first: dict[str, int] = {}  # of the tasks that are alike
         alike = {task: first.setdefault(plans[tasks[task][0]].content(tasks[task][1]), task) for task in waiting}
         chosen = runners.choose_runner(runner, 1 if objects else jobs, ray_address, used, len(first))
-        chosen.run(plans, {task: tasks[task] for task in first.values()}, fresh, tell)
+        if chosen.name != "local":
+            used[0].close()  # workers open it for themselves
+        chosen_tasks = {task: tasks[task] for task in first.values()}
+        cells.train(chosen, plans, chosen_tasks, fresh, spread=runner is not None, tell=tell)
         for task in waiting:
             if task not in results:
                 tell("done", task, results[alike[task]] | {"reused": True})

@@ -89,25 +89,48 @@ def blocks(
     network: Callable[[Tensor], Tensor],
     how: Extraction,
     one_at_a_time: bool = False,
+    noted: list[str] | None = None,
 ) -> Generator[tuple[range, np.ndarray], None, None]:
     """The values of each range of rows, in order.
 
     A range with an unreadable row is left out; the others are given all the same, and an error that names the
-    rows is raised at the end. The arguments are those of `readable`.
+    rows is raised at the end; or, where there is a list `noted`, they are put into that. The other arguments are those
+    of `readable`.
     """
-    unreadable: list[str] = []
+    unreadable = Unreadable()
     for rows, _, values, faults in readable(ranges, prepare, network, how, one_at_a_time, partly=False):
         if values is not None:
             yield rows, values.numpy()
-        _tell(list(faults.values()), len(unreadable))
-        unreadable += faults.values()
-        if len(unreadable) >= ENDURED:
+        if noted is not None:
+            noted += faults.values()
+            if len(noted) >= ENDURED:
+                return
+        elif unreadable.add(list(faults.values())):
             break
-    if unreadable:
-        more = f", and {len(unreadable) - 1:,} more rows like it" if len(unreadable) > 1 else ""
-        raise HashzooError(
-            f"{unreadable[0]}{more}; what is computed is kept, so that the same command goes on from there", exit_code=1
-        )
+    unreadable.check()
+
+
+class Unreadable:
+    """Rows that cannot be read: the first few are told one by one on stderr, as they come."""
+
+    def __init__(self) -> None:
+        self._faults: list[str] = []
+
+    def add(self, faults: list[str]) -> bool:
+        """Add some, with their reasons; whether they are so many that going on makes no sense."""
+        for fault in faults[: max(0, TOLD - len(self._faults))]:
+            print(f"hashzoo: {fault}", file=sys.stderr)
+        self._faults += faults
+        return len(self._faults) >= ENDURED
+
+    def check(self) -> None:
+        """Raise where there was one."""
+        if self._faults:
+            more = f", and {len(self._faults) - 1:,} more rows like it" if len(self._faults) > 1 else ""
+            raise HashzooError(
+                f"{self._faults[0]}{more}; what is computed is kept, so that the same command goes on from there",
+                exit_code=1,
+            )
 
 
 def readable(
@@ -179,8 +202,3 @@ def _on_gpu(network: Callable[[Tensor], Tensor], batch: Tensor, split: bool) -> 
             raise
     half = len(batch) // 2
     return torch.cat([_on_gpu(network, part, split) for part in (batch[:half], batch[half:])])
-
-
-def _tell(faults: list[str], told: int) -> None:
-    for fault in faults[: max(0, TOLD - told)]:
-        print(f"hashzoo: {fault}", file=sys.stderr)

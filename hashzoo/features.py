@@ -6,13 +6,13 @@ import copy
 import functools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hashzoo.arrays import LARGE, Selected, cached_array
+from hashzoo.arrays import LARGE, Selected, Spread, Wanted, cached_array
 from hashzoo.data import Dataset
 from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.base import Encoder, Width
@@ -112,6 +112,14 @@ def widths_of(described: Described, outputs: Sequence[str]) -> dict[str, Width]:
     return widths
 
 
+class Make(Protocol):
+    """Makes rows of an array: `arrays.Make`. Rows that cannot be read are put into `noted` where it is given."""
+
+    def __call__(
+        self, ranges: Sequence[range], noted: list[str] | None = None
+    ) -> Generator[tuple[range, np.ndarray], None, None]: ...
+
+
 def encode_modality(
     dataset: Dataset,
     described: Described,
@@ -119,6 +127,7 @@ def encode_modality(
     outputs: Sequence[str] = (),
     frozen: bool = True,
     how: Extraction = Extraction(),  # noqa: B008 - it is frozen
+    spread: Spread | None = None,
 ) -> Encoded:
     """Features (or, for a trainable encoder, prepared items) of all rows, from the cache where they are.
 
@@ -131,42 +140,54 @@ def encode_modality(
         outputs: named outputs that the head asks for beside "pooled"; used only if the encoder has them all.
         frozen: False to prepare items for an encoder that is trained along.
         how: on which device, in which batches, how precisely.
+        spread: has workers compute what is missing.
     """
-    card = described.card
-    source = {"dataset": dataset.name, "content": dataset.fingerprint(), "role": role, "rows": len(dataset)}
     if described.looks_up:
         if not frozen:
-            raise HashzooError(f"{card['name']} looks features up and cannot be trained; leave out {role}.frozen=false")
+            name = described.card["name"]
+            raise HashzooError(f"{name} looks features up and cannot be trained; leave out {role}.frozen=false")
         encoder = described.encoder
         assert isinstance(encoder, Lookup), "that is what looks_up says"
         found = encoder.open(dataset)
         return Encoded(found, {"pooled": described.dim}, described, True, how, lambda: found)
+
+    def array(as_features: bool) -> np.ndarray:
+        wanted, make = wanted_of(dataset, described, role, outputs, as_features, how)
+        return wanted.array(make, spread)
+
+    compute = functools.partial(array, True)
+    inputs = compute() if frozen else array(False)
+    return Encoded(inputs, widths_of(described, outputs), described, frozen, how, compute)
+
+
+def wanted_of(
+    dataset: Dataset, described: Described, role: str, outputs: Sequence[str], frozen: bool, how: Extraction
+) -> tuple[Wanted, Make]:
+    """The array of `encode_modality`, which need not be there, and how rows of it are made; not for look-ups."""
+    card = described.card
+    source = {"dataset": dataset.name, "content": dataset.fingerprint(), "role": role, "rows": len(dataset)}
     item = dataset.image if role == "image" else dataset.text
     widths = widths_of(described, outputs)
 
-    def array(preimage: dict[str, Any], what: str, network: Callable[[Encoder, Tensor], Tensor]) -> np.ndarray:
-        def make(ranges: Sequence[range]) -> Generator[tuple[range, np.ndarray], None, None]:
-            encoder = described.encoder.to(how.device)
+    def make(
+        ranges: Sequence[range], noted: list[str] | None = None
+    ) -> Generator[tuple[range, np.ndarray], None, None]:
+        encoder = described.encoder.to(how.device)
 
-            def prepare(row: int) -> Tensor:
-                try:
-                    return encoder.prepare(item(row))
-                except (HashzooError, OSError) as error:
-                    raise HashzooError(f"the {role} of row {row} of {dataset.name} cannot be read ({error})") from error
+        def prepare(row: int) -> Tensor:
+            try:
+                return encoder.prepare(item(row))
+            except (HashzooError, OSError) as error:
+                raise HashzooError(f"the {role} of row {row} of {dataset.name} cannot be read ({error})") from error
 
-            # Tokenisers are rarely made for several threads, and take little time.
-            return blocks(ranges, prepare, lambda batch: network(encoder, batch), how, one_at_a_time=role == "text")
+        def network(batch: Tensor) -> Tensor:
+            return features(encoder, batch, widths, how) if frozen else batch
 
-        return cached_array(preimage, how.rows, make, f"{card['name']} {what} of {dataset.name}", f"{role}s")
+        # Tokenisers are rarely made for several threads, and take little time.
+        return blocks(ranges, prepare, network, how, one_at_a_time=role == "text", noted=noted)
 
     shapes = [name if isinstance(width, int) else [name, *width] for name, width in widths.items()]
     computed = {"kind": "features", "encoder": card, "outputs": shapes, **source, **how.place()}
-    prepared = {"kind": "prepared", "encoder": card, **source}
-
-    def compute() -> np.ndarray:
-        return array(computed, "features", lambda encoder, batch: features(encoder, batch, widths, how))
-
-    if frozen:
-        return Encoded(compute(), widths, described, True, how, compute)
-    inputs = array(prepared, "inputs", lambda _, batch: batch)
-    return Encoded(inputs, widths, described, False, how, compute)
+    preimage = computed if frozen else {"kind": "prepared", "encoder": card, **source}
+    what = f"{card['name']} {'features' if frozen else 'inputs'} of {dataset.name}"
+    return Wanted(preimage, how.rows, what, f"{role}s"), make

@@ -1,35 +1,41 @@
-"""Filling a collection: items through a model, shard after shard, going on after a kill."""
+"""Filling a collection: items through a model, part after part, going on after a kill.
+
+Parts are encoded here, or by the workers of a runner, in any order. Groups of them become parts of the collection in
+their order, so that its bytes do not depend on who encoded what, nor on how often that was stopped.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import sys
-import time
-from collections.abc import Generator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 
+from hashzoo.arrays import Wanted
 from hashzoo.codes import pack
-from hashzoo.encode import Model
+from hashzoo.encode import Model, load_model
+from hashzoo.encoding import Encoded, Filler, Part, encoded_parts, parts_of
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import readable
-from hashzoo.items import Items, spread
+from hashzoo.items import Items, items_of, spread
 from hashzoo.progress import progress
 from hashzoo.recipe import ROLES
+from hashzoo.runners import Kind, Runner, Task, Workers, check_runner, named_runner
+from hashzoo.runners.parts import Count, Spread, asked, make_array, need_of
 from hashzoo.search import Collection
 from hashzoo.search.manifest import NAME
 from hashzoo.search.tables import pyarrow_module
+from hashzoo.shard import Shard
 from hashzoo.storage import canonical_json, write_error
-from hashzoo.workbench import Workbench
 
-SHARD = 8192  # items that become a part of the collection together
-SECONDS = 20.0  # after which fewer do: so much work is lost by a kill
-FEATURES = 8192  # rows whose cached features are taken at once
-Encoded = tuple[list[int], np.ndarray, dict[int, str]]  # rows of the items, their outputs, and why others have none
+PARTS = ".parts"  # of the collection's folder, while it is filled
+WAIT = 60.0  # seconds in which a share waits for another that makes the collection
 
 
 @dataclass
@@ -37,16 +43,70 @@ class Filled:
     """What became of the items.
 
     Attributes:
-        collection: with all of them in it.
+        collection: with all of them in it; of a share, without those that it has encoded.
         there: how many were in it before.
         added: how many came.
         left_out: why each of the others could not be encoded, by its name.
+        share: how many items a share has, and of how many.
     """
 
     collection: Collection
     there: int = 0
     added: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
+    share: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Who encodes: `told` are the arguments of `encode` from which a worker process opens model and items."""
+
+    runner: Runner
+    told: Mapping[str, Any]
+    need: Task
+
+
+def encode(
+    run: Path | str,
+    out: Path | str,
+    source: Mapping[str, str],
+    *,
+    outputs: bool = False,
+    device: str = "auto",
+    batch: int | None = None,
+    jobs: int | None = None,
+    runner: str | None = None,
+    ray_address: str = "",
+    shard: str = "",
+) -> tuple[Model, Filled]:
+    """Open a model and items, and `fill` a collection with them.
+
+    Args:
+        run: the folder of a run, or of a collection whose model is taken.
+        out: the folder of the collection.
+        source: of the items: what `items.items_of` takes.
+        outputs: keep the real values beside the codes, for re-ranking.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        batch: rows that an encoder takes at once; None is what suits the device.
+        jobs: threads of this process that read and encode, worker processes, or tasks of a cluster at a time; None is
+            as many as there are processors.
+        runner: "local", or None, encodes in this process, "processes" in worker processes of this machine, "ray" on a
+            Ray cluster. The collection is the same.
+        ray_address: of the cluster; "": `$RAY_ADDRESS`, or a Ray that is started on this machine.
+        shard: "2/8" encodes the second of eight shares of the items; the same call without it puts them into the
+            collection, when all have been encoded.
+    """
+    check_runner(runner, ray_address)
+    share = Shard.parse(shard) if shard else None
+    told = {"run": str(run), "source": dict(source), "device": device, "batch": batch}
+    chosen = named_runner(runner or "local", jobs, ray_address, device)
+    need = need_of(chosen, device)
+    model = load_model(run, device)
+    items = items_of(source, run)
+    job = None
+    if share or chosen.name != "local":
+        job = Job(chosen, told, replace(need, threads=jobs or need.threads) if chosen.name == "local" else need)
+    return model, fill(Path(out), model, items, outputs=outputs, batch=batch, workers=jobs, job=job, share=share)
 
 
 def fill(
@@ -57,10 +117,12 @@ def fill(
     outputs: bool = False,
     batch: int | None = None,
     workers: int | None = None,
+    job: Job | None = None,
+    share: Shard | None = None,
 ) -> Filled:
     """Encode those items that are not in a collection yet, and add them; the collection is made where there is none.
 
-    Finished shards are kept whatever happens, and the same call goes on from there. Items that cannot be read are told
+    Finished parts are kept whatever happens, and the same call goes on from there. Items that cannot be read are told
     on stderr, each once, and left out.
 
     Args:
@@ -68,7 +130,9 @@ def fill(
         model: of which it holds a copy.
         outputs: keep the real values beside the codes, for re-ranking.
         batch: rows that an encoder takes at once; None is what suits the device.
-        workers: threads that read and encode; None is one a processor.
+        workers: threads of this process that read and encode; None is one a processor.
+        job: who encodes, if it is not this process.
+        share: of the items, which are encoded, and not added yet.
 
     Raises:
         HashzooError: the collection is of another model or another source, or cannot be written.
@@ -76,10 +140,14 @@ def fill(
     roles = [role for role in ROLES if np.any(items.roles == role)]
     for role in roles if items.dataset is None else ():
         model.encoder(role)  # a model without one is told before anything is made
+    lock = FileLock(path / ".encode.lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with FileLock(path / ".encode.lock", blocking=False):
-            return _fill(_opened(path, model, items, outputs), model, items, roles, batch, workers)
+        with lock.acquire(timeout=WAIT if share else 0):
+            filling = _Filling(_opened(path, model, items, outputs), model, items, batch, workers, job)
+            if share is None:
+                return filling.fill(roles)
+        return filling.encode_share(roles, share)
     except Timeout:
         raise HashzooError(f"another hashzoo encode is filling {path}; wait for it, or give another --out") from None
     except OSError as error:
@@ -107,103 +175,200 @@ def _opened(path: Path, model: Model, items: Items, outputs: bool) -> Collection
     return collection
 
 
-def _fill(
-    collection: Collection, model: Model, items: Items, roles: list[str], batch: int | None, workers: int | None
-) -> Filled:
-    missing = ~_known(collection, items)
-    filled = Filled(collection, there=int(np.count_nonzero(~missing)))
-    if filled.there:
-        what = spread(items.roles[~missing])
-        print(f"{collection.path.name}: going on after {what} that are there already", file=sys.stderr)
-    shard = _Shard(collection, items)
-    if len(nothing := np.flatnonzero(missing & (items.roles == ""))):
-        _leave_out(filled, items, dict.fromkeys(nothing.tolist(), "there is neither a picture nor a text"))
-    try:
-        for role in roles:
-            rows = np.flatnonzero(missing & (items.roles == role))
-            if not len(rows):
-                continue
-            found = _from_features if items.dataset is not None else _from_items
-            with progress(f"encoding {items.name}", len(rows), f"{role}s") as advance:
-                for done, values, faults in found(model, items, role, rows, batch, workers):
-                    _leave_out(filled, items, faults)
-                    shard.add(done, values)
-                    advance(len(done) + len(faults))
-    except KeyboardInterrupt:
-        shard.close()
-        raise
-    shard.close()
-    filled.added = shard.added
-    if shard.commits > 1:
-        collection.compact()
-    return filled
+class _Filling:
+    """A collection that is filled: what is missing, what waits, and what has come."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        model: Model,
+        items: Items,
+        batch: int | None,
+        workers: int | None,
+        job: Job | None,
+    ):
+        self._model, self._items, self._batch, self._workers, self._job = model, items, batch, workers, job
+        self._missing = ~_known(collection, items)
+        self._place = collection.path / PARTS
+        self._begun = self._place.exists()
+        self._filled = Filled(collection, there=int(np.count_nonzero(~self._missing)))
+        self._lost: dict[int, str] = {}
+
+    def fill(self, roles: Sequence[str]) -> Filled:
+        """Encode and add what is missing."""
+        filled, collection = self._filled, self._filled.collection
+        if filled.there:
+            what = spread(self._items.roles[~self._missing])
+            print(f"{collection.path.name}: going on after {what} that are there already", file=sys.stderr)
+        nothing = np.flatnonzero(self._missing & (self._items.roles == ""))
+        self._leave_out(dict.fromkeys(nothing.tolist(), "there is neither a picture nor a text"))
+        parts = parts_of(self._items, roles, self._missing, self._model)
+        joined = _Joined(self, parts)
+        with contextlib.ExitStack() as stack:
+            workers = self._opened_workers(stack, parts)
+            for role in roles:
+                own = [part for part in parts if part.role == role]
+                if own:
+                    self._encode(own, f"encoding {self._items.name}", workers, joined.done)
+        if joined.commits > 1 or self._begun:
+            collection.compact()
+        shutil.rmtree(self._place, ignore_errors=True)
+        return filled
+
+    def encode_share(self, roles: Sequence[str], share: Shard) -> Filled:
+        """Encode what is missing of a share; it waits in its files."""
+        all_parts = parts_of(self._items, roles, np.ones_like(self._missing), self._model)
+        chosen = {part.number for part in all_parts[share.number - 1 :: share.of]}
+        parts = [part for part in parts_of(self._items, roles, self._missing, self._model) if part.number in chosen]
+
+        def done(part: Part) -> None:
+            self._leave_out(self._taken(part)[2])
+
+        with contextlib.ExitStack() as stack:
+            workers = self._opened_workers(stack, parts)
+            for role in roles:
+                own = [part for part in parts if part.role == role]
+                if own:
+                    self._encode(
+                        own, f"encoding share {share.number} of {share.of} of {self._items.name}", workers, done
+                    )
+        count = sum(len(part.rows) for part in all_parts if part.number in chosen)
+        self._filled.share = count, sum(len(part.rows) for part in all_parts)
+        return self._filled
+
+    def _opened_workers(self, stack: contextlib.ExitStack, parts: Sequence[Part]) -> Workers | None:
+        """Workers; features of a data set that are not in the cache are computed by them first. None: this process."""
+        waiting = [part for part in parts if not (self._place / part.name).exists()]
+        if self._job is None or not waiting:
+            return None
+        runner, need = self._job.runner, self._job.need
+        told = {**self._job.told, "parts": str(self._place)}
+        here = Filler(told, self._model, self._items)
+        workers = stack.enter_context(runner.workers(Kind("hashzoo.encoding:Filler", told, lambda: here, need.gpu)))
+        if self._items.dataset is not None and runner.name != "local":
+            roles = list(dict.fromkeys(part.role for part in waiting))
+            asking = replace(need, words={"do": "features", "roles": roles})
+            for role, words in asked(workers, asking)["arrays"].items():
+                make_array(Wanted(**words), Spread(workers, {"role": role}, need))
+        return workers
+
+    def _encode(self, parts: Sequence[Part], what: str, workers: Workers | None, done: Callable[[Part], None]) -> None:
+        """Encode parts of one modality, unless they wait already; `done` is told of each."""
+        waiting = [part for part in parts if not (self._place / part.name).exists()]
+        numbers = {part.number for part in waiting}
+        kept = [part for part in parts if part.number not in numbers]
+        with progress(what, sum(len(part.rows) for part in parts), f"{parts[0].role}s") as advance:
+            if kept:
+                count = sum(len(part.rows) for part in kept)
+                print(f"{what}: going on after {count:,} that are encoded already", file=sys.stderr)
+                advance(count)
+            for part in kept:
+                done(part)
+            if workers is not None:
+                self._encode_by(workers, waiting, advance, done)
+                return
+            found = encoded_parts(self._model, self._items, waiting, self._batch, self._workers, advance)
+            for part, encoded in found:
+                encoded.write(self._place / part.name)
+                done(part)
+
+    def _encode_by(
+        self, workers: Workers, parts: Sequence[Part], advance: Callable[[int], None], done: Callable[[Part], None]
+    ) -> None:
+        """The same by workers, which write the files."""
+        assert self._job is not None, "whose workers they are"
+        need = self._job.need
+        tasks = {
+            number: replace(
+                need,
+                words={
+                    **{"do": "encode", "role": part.role, "rows": part.rows.tolist()},
+                    **{"name": part.name, "threads": need.threads},
+                },
+            )
+            for number, part in enumerate(parts)
+        }
+        sizes = {number: len(part.rows) for number, part in enumerate(parts)}
+        count = Count(sizes, advance, lambda number: parts[number].called)
+
+        def tell(kind: str, number: int, content: dict[str, Any]) -> None:
+            count(kind, number, content)
+            if kind != "done":
+                return
+            part = parts[number]
+            if "lost" in content:
+                self._lost[part.number] = content["lost"]
+            elif not (self._place / part.name).exists():
+                raise HashzooError(
+                    f"{content['node']} wrote codes to {self._place}, which this machine does not see; give --out a "
+                    f"folder that all nodes share",
+                    exit_code=1,
+                )
+            done(part)
+
+        workers.do(tasks, tell)
+
+    def _taken(self, part: Part) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+        """Rows of the items and their outputs, (n, bits), and why others have none."""
+        if part.number in self._lost:
+            reason = self._lost[part.number]
+            print(f"hashzoo: {part.called}: left out: {reason}", file=sys.stderr)
+            for row in part.rows.tolist():
+                self._filled.left_out[self._items.called(row)] = reason
+            return part.rows[:0], np.empty((0, self._model.bits), dtype=np.float32), {}
+        found = Encoded.read(self._place / part.name)
+        faults = {int(part.rows[place]): why for place, why in found.faults.items()}
+        return part.rows[found.places], found.values, faults
+
+    def _leave_out(self, faults: Mapping[int, str]) -> None:
+        for row, why in faults.items():
+            name = self._items.called(row)
+            self._filled.left_out[name] = why
+            print(f"hashzoo: {name} is left out: {why}", file=sys.stderr)
 
 
-def _from_items(
-    model: Model, items: Items, role: str, rows: np.ndarray, batch: int | None, workers: int | None
-) -> Generator[Encoded, None, None]:
-    """Outputs of items that are read, prepared and encoded here; towers work in this thread, encoders in others."""
-    how = replace(model.extraction(role), batch=batch, workers=workers)
-    ranges = [range(start, min(start + how.rows, len(rows))) for start in range(0, len(rows), how.rows)]
-
-    def prepare(place: int) -> torch.Tensor:
-        return model.prepare(role, items.item(role, int(rows[place])))
-
-    def network(prepared: torch.Tensor) -> torch.Tensor:
-        return model.features(role, prepared)
-
-    for _, kept, values, faults in readable(ranges, prepare, network, how, one_at_a_time=role == "text"):
-        done = np.empty((0, model.bits), dtype=np.float32) if values is None else model.outputs(role, values).numpy()
-        yield rows[kept].tolist() if kept else [], done, {int(rows[place]): why for place, why in faults.items()}
-
-
-def _from_features(
-    model: Model, items: Items, role: str, rows: np.ndarray, batch: int | None, workers: int | None
-) -> Generator[Encoded, None, None]:
-    """Outputs of rows of a data set, from its features in the cache; those that are missing there are computed."""
-    assert items.dataset is not None, "that is whom it is for"
-    assert items.rows is not None, "that is whom it is for"
-    inputs = Workbench(items.dataset, model.track(), model.device, None, batch).encoded(model.recipe, role).inputs
-    for start in range(0, len(rows), FEATURES):
-        block = rows[start : start + FEATURES]
-        yield block.tolist(), model.outputs_of_rows(role, inputs, items.rows[block]), {}
-
-
-class _Shard:
-    """Collects what was encoded, and adds it to the collection when it is enough, or took long enough.
+class _Joined:
+    """Puts parts into the collection, group after group, each when it is whole.
 
     Attributes:
-        added: items that are in the collection by it.
         commits: how often it has added some.
     """
 
-    def __init__(self, collection: Collection, items: Items):
-        self._collection, self._items = collection, items
-        self._table = pyarrow_module().table(dict(items.columns))
-        self._rows: list[int] = []
-        self._values: list[np.ndarray] = []
-        self._since = time.monotonic()
-        self.added = self.commits = 0
+    def __init__(self, filling: _Filling, parts: Sequence[Part]):
+        self._filling, self._filled = filling, filling._filled
+        self._groups: dict[tuple[str, int], list[Part]] = {}
+        for part in parts:
+            self._groups.setdefault(part.group, []).append(part)
+        self._done: set[int] = set()
+        self._table = pyarrow_module().table(dict(filling._items.columns))
+        self.commits = 0
 
-    def add(self, rows: list[int], values: np.ndarray) -> None:
-        self._rows += rows
-        self._values.append(values)
-        if len(self._rows) >= SHARD or time.monotonic() - self._since > SECONDS:
-            self.close()
+    def done(self, part: Part) -> None:
+        self._done.add(part.number)
+        while self._groups:
+            group, parts = next(iter(self._groups.items()))
+            if not all(one.number in self._done for one in parts):
+                return
+            del self._groups[group]
+            self._add(parts)
 
-    def close(self) -> None:
-        """Add what has been collected."""
-        if self._rows:
-            values = np.concatenate(self._values)
-            self._collection.append(
+    def _add(self, parts: Sequence[Part]) -> None:
+        filling, items, collection = self._filling, self._filling._items, self._filled.collection
+        taken = [filling._taken(part) for part in parts]
+        rows = np.concatenate([one for one, _, _ in taken])
+        if len(rows):
+            values = np.concatenate([one for _, one, _ in taken])
+            collection.append(
                 pack(values),
-                ids=None if self._items.ids is None else self._items.ids[self._rows],
-                metadata=self._table.take(self._rows),
-                outputs=values if self._collection.outputs else None,
+                ids=None if items.ids is None else items.ids[rows],
+                metadata=self._table.take(rows),
+                outputs=values if collection.outputs else None,
             )
-            self.added += len(self._rows)
+            self._filled.added += len(rows)
             self.commits += 1
-        self._rows, self._values, self._since = [], [], time.monotonic()
+        for part, (_, _, faults) in zip(parts, taken, strict=True):
+            filling._leave_out(faults)
+            (filling._place / part.name).unlink(missing_ok=True)
 
 
 def _known(collection: Collection, items: Items) -> np.ndarray:
@@ -217,10 +382,3 @@ def _known(collection: Collection, items: Items) -> np.ndarray:
     names = items.columns[items.key]
     names = names if isinstance(names, list) else names.to_pylist()
     return np.array([name in there for name in names], dtype=np.bool_)
-
-
-def _leave_out(filled: Filled, items: Items, faults: dict[int, str]) -> None:
-    for row, why in faults.items():
-        name = items.called(row)
-        filled.left_out[name] = why
-        print(f"hashzoo: {name} is left out: {why}", file=sys.stderr)

@@ -21,6 +21,7 @@ from hashzoo.data.pictures import open_picture
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
 from hashzoo.reopening import Opened, opened_as, reopen
+from hashzoo.search.manifest import NAME
 from hashzoo.settings import parse_assignments
 from hashzoo.storage import file_digest
 from hashzoo.track import Track
@@ -172,6 +173,8 @@ def rows_of_dataset(run: Path, of: str = "", split: str = "database") -> Items:
         of: "image" or "text", what is encoded; pictures where it is empty.
         split: "database", "query", "train" or "all".
     """
+    if (run / NAME).exists():
+        raise HashzooError(f"{run} is a collection; name what to encode: --images, --table or --texts")
     place = run.resolve().parent.parent
     dataset = reopen(place, Track.load(place))
     opened = opened_as(place) or Opened(dataset.name)
@@ -197,6 +200,23 @@ def rows_of_dataset(run: Path, of: str = "", split: str = "database") -> Items:
         rows=rows,
         dataset=dataset,
     )
+
+
+def items_of(source: Mapping[str, str], run: Path | str) -> Items:
+    """Items by how they were asked for, in plain words that a worker process can be sent.
+
+    Args:
+        source: {"images": folder}, {"table": file, "of": ""}, {"texts": file}, or {"of": "", "split": "database"} for
+            rows of the data set of the run.
+        run: its folder.
+    """
+    if "images" in source:
+        return pictures_in(Path(source["images"]))
+    if "table" in source:
+        return rows_of_table(Path(source["table"]), source["of"])
+    if "texts" in source:
+        return lines_of(Path(source["texts"]))
+    return rows_of_dataset(Path(run), source["of"], source["split"])
 
 
 class Shown:

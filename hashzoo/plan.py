@@ -164,7 +164,7 @@ class Plan:
             reused = None if fresh else self._found(folder)
             if reused is not None and reused["key"] == key:
                 return reused | {"settings": run.typed_settings(description)}
-            result = run.train_cell(self._workbench, recipe, cell, folder, description, request, watch, about)
+            result = run.train_cell(self.workbench, recipe, cell, folder, description, request, watch, about)
             return self._kept(folder, result)
 
     def fail(self, cell: Cell, reason: str) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Plan:
         recipe, description, folder = self._described(cell)
         request, about = self.request(cell), self._about()
         with self._alone(folder, run.key_of(description)):
-            result = run.fail_cell(self._workbench, recipe, cell, folder, description, request, reason, about)
+            result = run.fail_cell(self.workbench, recipe, cell, folder, description, request, reason, about)
             return self._kept(folder, result)
 
     def _alone(self, folder: Path, key: str) -> contextlib.AbstractContextManager[None]:
@@ -187,7 +187,7 @@ class Plan:
         from hashzoo import run
 
         recipe = self.recipe(cell)
-        description = run.describe(self._workbench, recipe, cell)
+        description = run.describe(self.workbench, recipe, cell)
         key = run.key_of(description)
         return recipe, description, run.folder_of(self.runs, self.track, cell, dict(recipe.encoders), key)
 
@@ -206,12 +206,12 @@ class Plan:
 
     def open(self) -> None:
         """Build every encoder, so that all missing weights are told at once, and write the track down."""
-        _ = self._workbench
+        _ = self.workbench
 
     def prepare(self) -> None:
         """Do once, before workers start, what each of them would do: features and compiled kernels into the caches."""
-        workbench = self._workbench
-        for recipe in self._recipes():
+        workbench = self.workbench
+        for _, recipe in self.recipes():
             for role in recipe.encoders:
                 with contextlib.suppress(Exception):  # what fails here fails again in its cell, and is told there
                     workbench.encoded(recipe, role)
@@ -226,11 +226,11 @@ class Plan:
 
     def close(self) -> None:
         """Let encoders and features go; they are opened again if need be."""
-        self.__dict__.pop("_workbench", None)
+        self.__dict__.pop("workbench", None)
 
     def most_threads(self) -> int:
         """The CPU threads of that run which takes the most."""
-        return max(recipe.threads(self.threads) for recipe in self._recipes())
+        return max(recipe.threads(self.threads) for _, recipe in self.recipes())
 
     def content(self, cell: Cell) -> str:
         """Digest of what tells the runs of a bench apart: two cells may ask for the same run in other words."""
@@ -264,9 +264,9 @@ class Plan:
             ]
         )
 
-    def _recipes(self) -> list[Recipe]:
-        """Every recipe of the bench, each once."""
-        return list({id(recipe): recipe for recipe in map(self.recipe, self.cells)}.values())
+    def recipes(self) -> list[tuple[Cell, Recipe]]:
+        """Every recipe of the bench, each once, with a cell that has it."""
+        return list({id(self.recipe(cell)): (cell, self.recipe(cell)) for cell in self.cells}.values())
 
     def _folders(self, method: str) -> dict[str, Path]:
         """The folders of a method's finished runs on this track, by the digest of what they were asked for."""
@@ -278,7 +278,7 @@ class Plan:
         return self._requests[method]
 
     @functools.cached_property
-    def _workbench(self) -> Workbench:
+    def workbench(self) -> Workbench:
         """What all cells share. The first thing is written here, when nothing asked for can be refused any more."""
         from hashzoo.encoders.base import MissingWeights
         from hashzoo.workbench import Workbench
@@ -286,7 +286,7 @@ class Plan:
         workbench = Workbench(self.dataset, self.track, find_device(self.device), self.threads, self.batch_size)
         missing: dict[str, MissingWeights] = {}
         roles = dict.fromkeys(ROLES)
-        for recipe in self._recipes():
+        for _, recipe in self.recipes():
             for role in recipe.encoders:
                 try:
                     workbench.described(recipe, role)

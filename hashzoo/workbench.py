@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hashzoo import zoo
+from hashzoo.arrays import Spread, Wanted
 from hashzoo.data import Dataset
 from hashzoo.data.training import Training
 from hashzoo.encoders.base import Encoder, state_digest
@@ -19,7 +20,7 @@ from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import check_trained
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.extraction import Extraction
-from hashzoo.features import Encoded, encode_modality
+from hashzoo.features import Encoded, Make, encode_modality, wanted_of
 from hashzoo.model import standard
 from hashzoo.recipe import Recipe, modality_of
 from hashzoo.settings import plain
@@ -117,16 +118,29 @@ class Workbench:
             preimage["fitted on"] = [self.dataset.fingerprint(), digest(rows.tobytes())]
         return preimage
 
-    def encoded(self, recipe: Recipe, role: str) -> Encoded:
-        """All rows of one modality as this recipe's tower takes them; those of a further role are features."""
-        outputs = recipe.outputs(role)
-        frozen = recipe.frozen[role].value if role in recipe.frozen else True
-        modality, how = modality_of(role), self.extraction(recipe, role)
+    def encoded(self, recipe: Recipe, role: str, spread: Spread | None = None) -> Encoded:
+        """All rows of one modality as this recipe's tower takes them; those of a further role are features.
+
+        `spread` has workers compute what is not in the cache.
+        """
+        outputs, frozen, how = recipe.outputs(role), self._frozen(recipe, role), self.extraction(recipe, role)
+        modality = modality_of(role)
         key = digest([recipe.encoders[role], modality, _section(recipe, role), list(outputs), frozen, how.card()])
         if key not in self._encoded:
             described = self.described(recipe, role)
-            self._encoded[key] = encode_modality(self.dataset, described, modality, outputs, frozen, how)
+            self._encoded[key] = encode_modality(self.dataset, described, modality, outputs, frozen, how, spread)
         return self._encoded[key]
+
+    def wanted(self, recipe: Recipe, role: str, workers: int | None = None) -> tuple[Wanted, Make] | None:
+        """The array that `encoded` opens or makes, and how `workers` threads make rows of it; None for a look-up."""
+        described, how = self.described(recipe, role), replace(self.extraction(recipe, role), workers=workers)
+        if described.looks_up:
+            return None
+        frozen = self._frozen(recipe, role)
+        return wanted_of(self.dataset, described, modality_of(role), recipe.outputs(role), frozen, how)
+
+    def _frozen(self, recipe: Recipe, role: str) -> bool:
+        return recipe.frozen[role].value if role in recipe.frozen else True
 
     def extraction(self, recipe: Recipe, role: str) -> Extraction:
         """How the features of a role are computed and kept."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import pytest
 from helpers import SMALL
 from PIL import Image
 
-from hashzoo import filling, items
+from hashzoo import encoding, filling, items
 from hashzoo.benchmark import bench
 from hashzoo.codes import load_codes
 from hashzoo.encode import MODEL, load_model
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
+from hashzoo.runners import Task
 from hashzoo.search import Collection
 from hashzoo.settings import parse_assignments
 from hashzoo.storage import read_json, write_json
@@ -116,35 +119,122 @@ def test_pictures_of_a_folder_are_found_again_by_their_path(run, tmp_path, capsy
     assert sorted(again.collection.metadata(again.collection.ids())["key"]) == sorted([*table["key"], "1-new.png"])
 
 
-def test_what_was_encoded_before_a_failure_is_kept_and_not_encoded_again(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(filling, "SHARD", 4)
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What a collection holds, without what is gone when nobody writes."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    inside = [path.relative_to(folder) for path in found]
+    assert not any(path.parts[0] == ".parts" for path in inside)
+    return {str(path): (folder / path).read_bytes() for path in inside if not path.name.startswith(".")}
+
+
+def test_what_was_encoded_before_a_failure_is_kept_as_if_there_were_none(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(encoding, "PART", 4)
+    monkeypatch.setattr(encoding, "GROUP", 12)
     source = written(tmp_path / "t.txt", "\n".join(f"text number {n}" for n in range(50)))
     model = load_model(run)
-    whole = filling.fill(tmp_path / "whole", model, items.lines_of(source), outputs=True, workers=1).collection
-    filling.fill(tmp_path / "codes", model, items.lines_of(source), outputs=True)
-    Collection(tmp_path / "codes").delete(np.arange(1, 51))
-    outputs = model.outputs
-    for error in (RuntimeError("the power is gone"), KeyboardInterrupt()):
-        calls = iter(range(3))
+    whole = filling.fill(tmp_path / "whole", model, items.lines_of(source), outputs=True, workers=1)
+    assert (whole.there, whole.added) == (0, 50)
+    items_of_probes = 7  # which a new collection keeps, in two calls
+    outputs, encoded = model.outputs, []
+    for number, error in enumerate((RuntimeError, KeyboardInterrupt)):
+        calls = iter(range(100))
 
-        def failing(role, rows, calls=calls, error=error):
-            if next(calls) == 2:
+        def failing(role, rows, calls=calls, error=error, last=(7, 5)[number]):
+            if next(calls) == last:
                 raise error
+            encoded.append(len(rows))
             return outputs(role, rows)
 
         monkeypatch.setattr(model, "outputs", failing)
-        before = len(Collection(tmp_path / "codes"))
-        with pytest.raises(type(error)):
-            filling.fill(tmp_path / "codes", model, items.lines_of(source), outputs=True, batch=5)
-        assert len(Collection(tmp_path / "codes")) == before + 10
-    monkeypatch.undo()
-    before = len(Collection(tmp_path / "codes"))
-    filled = filling.fill(tmp_path / "codes", model, items.lines_of(source), outputs=True)
-    assert (filled.there, filled.added) == (before, 50 - before)
-    query = model.encode_texts(["text number 3"])[0]
-    ours, theirs = (collection.query(query, k=50) for collection in (filled.collection, whole))
-    np.testing.assert_array_equal(ours.ids, theirs.ids)
-    np.testing.assert_array_equal(ours.distances, theirs.distances)
+        with pytest.raises(error):
+            filling.fill(tmp_path / "codes", model, items.lines_of(source), outputs=True)
+        gc.collect()  # what reads a segment keeps it
+        assert len(Collection(tmp_path / "codes")) == (12, 36)[number]  # whole groups alone
+    monkeypatch.setattr(model, "outputs", lambda role, rows: encoded.append(len(rows)) or outputs(role, rows))
+    filled = filling.fill(tmp_path / "codes", model, items.lines_of(source), outputs=True, workers=2)
+    assert sum(encoded) == 50 + items_of_probes
+    assert (filled.there, filled.added) == (36, 14)
+    assert "that are encoded already" in capsys.readouterr().err
+    assert files_of(tmp_path / "codes") == files_of(tmp_path / "whole")
+
+
+def test_shares_and_the_whole_make_the_bytes_that_the_whole_makes_alone(run, tmp_path, monkeypatch, command, sentence):
+    monkeypatch.setattr(encoding, "PART", 2)
+    folder = folder_of_pictures(tmp_path / "pictures", 7)
+    (folder / "3-broken.jpg").write_bytes(b"no picture")
+    assert command("encode", run, "--images", folder, "--out", "alone").code == 1
+    counts = []
+    for number in (1, 2, 3):
+        outcome = command("encode", run, "--images", folder, "--out", "codes", "--shard", f"{number}/3", "--json")
+        about = json.loads(outcome.out)
+        assert about["codes"] == about["added"] == 0
+        assert about["shard"]["of_items"] == 8
+        assert outcome.code == bool(about["left_out"])
+        counts.append(about["shard"]["items"])
+    assert sorted(counts) == [2, 2, 4]
+    again = command("encode", run, "--images", folder, "--out", "codes", "--shard", "1/3")
+    assert "share 1/3 is encoded" in again.out
+    with monkeypatch.context() as patch:
+        patch.setattr("hashzoo.encode.Model.outputs", None)  # nothing is encoded again
+        patch.setattr("hashzoo.filling.load_model", lambda *_: unopened(run))
+        whole = command("encode", run, "--images", folder, "--out", "codes")
+    assert (whole.code, whole.out) == (1, "codes: 7 codes by toy, tiny+bow, 16 bits, 1 left out\n"), whole.err
+    assert files_of(tmp_path / "codes") == files_of(tmp_path / "alone")
+    assert "a share is written as 2/8" in sentence("encode", run, "--images", folder, "--out", "codes", "--shard", "2")
+
+
+def unopened(run: Path):
+    """The model of a run, of which nothing is asked but what its collection is told."""
+    model = load_model(run)
+    model.encoder("image")
+    return model
+
+
+class Lossy:
+    """A runner whose workers are lost with one of their tasks."""
+
+    name, jobs = "processes", 2
+
+    @contextlib.contextmanager
+    def workers(self, kind):
+        self.doer = kind.here()
+        yield self
+
+    def gpu(self, device):
+        return False
+
+    def do(self, tasks, tell, held=False):
+        for number in reversed(tasks):
+            words = dict(tasks[number].words)
+            if number == 1:
+                for times in (1, 2, 3):
+                    tell("lost", number, {"reason": "ended by SIGKILL", "times": times})
+                words |= {"do": "fail", "reason": "its worker was lost 3 times"}
+            tell("done", number, self.doer.do(words, lambda line: None))
+
+
+def test_items_whose_worker_is_always_lost_are_left_out_and_told_once(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(encoding, "PART", 2)
+    folder, model = folder_of_pictures(tmp_path / "pictures", 5), load_model(run)
+    job = filling.Job(Lossy(), {"run": str(run), "batch": None}, Task({}))
+    filled = filling.fill(tmp_path / "codes", model, items.pictures_in(folder), job=job)
+    assert (filled.added, set(filled.left_out.values())) == (3, {"its worker was lost 3 times"})
+    said = capsys.readouterr().err
+    assert said.count("left out: its worker was lost 3 times") == 1
+    assert said.count("the worker was lost (ended by SIGKILL); done again") == 2
+    # The same command encodes these alone.
+    again = filling.fill(tmp_path / "codes", model, items.pictures_in(folder))
+    assert (again.there, again.added, again.left_out) == (3, 2, {})
+
+
+def test_a_worker_that_finds_other_items_says_so(run, tmp_path):
+    folder = folder_of_pictures(tmp_path / "pictures", 3)
+    told = {"run": str(run), "device": "cpu", "source": {"images": str(folder)}, "batch": None, "parts": "."}
+    (part,) = encoding.parts_of(items.pictures_in(folder), ["image"], np.ones(3, dtype=bool), load_model(run))
+    (folder / "2.png").rename(folder / "two.png")
+    words = {"do": "encode", "role": "image", "rows": part.rows.tolist(), "name": part.name, "threads": 1}
+    with pytest.raises(HashzooError, match="does not find the items .* run the same command again"):
+        encoding.Filler(told).do(words, lambda line: None)
 
 
 def test_rows_of_a_table(run, tmp_path):

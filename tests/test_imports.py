@@ -56,6 +56,7 @@ ORDER = (
     {"reopening", "reproduction"},
     {"encode"},
     {"items"},
+    {"encoding"},
     {"filling", "hits", "sheet", "reranked", "onnx_towers"},
     {"serve"},
     {"report", "doctor", "scaffold"},

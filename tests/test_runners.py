@@ -24,7 +24,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
 from hashzoo.processors import PROCESSORS
 from hashzoo.report import collect, make_table
-from hashzoo.runners import processes, worker
+from hashzoo.runners import Kind, cells, processes, worker
 from hashzoo.settings import parse_assignments
 
 DEADLY = '''
@@ -145,15 +145,11 @@ def test_what_stops_a_bench_stops_it_in_a_worker(tiny):
 def test_few_cells_and_trained_encoders_stay_in_this_process(tiny, monkeypatch):
     monkeypatch.setattr(runners, "available_threads", lambda: 8)
     made = []
-    monkeypatch.setattr(processes.Processes, "run", lambda self, *rest: made.append(self.jobs))
-    run(None, bits=(8,))
-    assert made == []
-    with pytest.raises(KeyError):  # nothing was trained, so there is no result to collect
-        run(None, "many", bits=(8, 16, 24))
-    with pytest.raises(KeyError):
-        run(None, bits=(8,), runner="processes", fresh=True)
-    assert made == [3, 2]
-    run(None, "many", bits=(8, 16, 24), runner="local")
+    monkeypatch.setattr(cells, "train", lambda runner, *rest, **more: made.append((runner.name, runner.jobs)))
+    for options in ({"bits": (8,)}, {}, {"bits": (8,), "runner": "processes"}, {"runner": "local"}):
+        with pytest.raises(KeyError):  # nothing was trained, so there is no result to collect
+            run(None, **{"bits": (8, 16, 24), **options})
+    assert made == [("local", 1), ("processes", 3), ("processes", 2), ("local", 1)]
 
 
 @pytest.mark.parametrize(
@@ -193,12 +189,13 @@ def test_a_worker_makes_the_plans_that_the_bench_has(asked, tiny, monkeypatch):
     settings = ["dataset.pairs=100", "dataset.difficulty=0"]
     request = Request(["toy"], [8, 16], "scenes", "tiny+bow", settings=settings, **asked)
     plans = _plans(request, None)
-    made = worker.Worker(worker.orders_for(plans, {}))
+    kind = Kind("hashzoo.runners.cells:Cells", {"plans": [cells._words_of(plan) for plan in plans]}, lambda: 1 / 0)
+    made = worker.doer_of(worker.orders_for(kind, {}))
     for number, plan in enumerate(plans):
-        other = made._plan_of(number)
+        other = made.plan_of(number)
         assert other.track.id == plan.track.id
         assert [other.request(cell) for cell in other.cells] == [plan.request(cell) for cell in plan.cells]
-        assert [worker._cell_of(json.loads(json.dumps(asdict(cell)))) for cell in plan.cells] == plan.cells
+        assert [cells.cell_of(json.loads(json.dumps(asdict(cell)))) for cell in plan.cells] == plan.cells
 
 
 def test_a_node_that_cannot_make_the_same_runs_says_so(tmp_path):
@@ -206,13 +203,13 @@ def test_a_node_that_cannot_make_the_same_runs_says_so(tmp_path):
     plan = SimpleNamespace(runs=tmp_path, mirror=None, track=track, request=lambda cell: "other")
     worker._check_same(SimpleNamespace(mirror="of an address", request=lambda cell: "this"), None, "this")
     with pytest.raises(HashzooError, match="does not see the runs folder .* give --runs a folder that all nodes share"):
-        worker._check_same(plan, None, "this")
+        cells.check_same(plan, None, "this")
     (tmp_path / "track").mkdir()
     (tmp_path / "track" / "track.json").touch()
     with pytest.raises(HashzooError, match="other packages, plugins or files .* install the same on both"):
-        worker._check_same(plan, None, "this")
+        cells.check_same(plan, None, "this")
     with pytest.raises(HashzooError, match="has no folder /nowhere; type the command in a folder that all nodes share"):
-        worker.Worker(json.dumps({"folder": "/nowhere"}))
+        worker.doer_of(json.dumps({"folder": "/nowhere"}))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes on this machine, of which one is killed in the middle of a bench."""
+"""A real Ray cluster of two nodes on this machine. One is killed in the middle of a bench; the other goes on alone."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import os
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
 from helpers import SMALL
+from test_encode import files_of, folder_of_pictures
+from test_runners_parts import MORTAL, cached
+from test_runners_parts import PLUGIN as MORTAL_PLUGIN
 
 import hashzoo
 from hashzoo.errors import HashzooError
 from hashzoo.runners import ray_tasks
 
-LIMIT = 100  # seconds for all of it; two free processors take a third of that
+LIMIT = 240  # seconds for all of it; two free processors take a quarter of that
 WAITS = '''
 import os, time
 from pathlib import Path
@@ -53,17 +55,31 @@ def hashzoo_methods():
     return [Method("waits", "tiny", "bow", trainer="waits", settings={"text.size": 64, "image_head.hidden": 0})]
 """
 SCRIPT = f"""
-import json, threading, time
+import json, os, threading, time
 from pathlib import Path
 from hashzoo.source import environment
 environment()  # as a process has it that has not imported Ray
 from ray.cluster_utils import Cluster
+from hashzoo import arrays, encoding
 from hashzoo.benchmark import bench
 from hashzoo.errors import HashzooError
-from hashzoo.runners import ray_tasks
+from hashzoo.export import export
+from hashzoo.filling import encode
+from hashzoo.opening import open_dataset
+from hashzoo.runners import ray_data, ray_tasks
+from hashzoo.settings import parse_assignments
 
 NODE = {{"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}}
 ASKED = {{"dataset": "scenes", "encoders": "tiny+bow", "settings": {list(SMALL)!r}}}
+
+def started():
+    # Ray waits 30 seconds for its own processes, which a busy machine may not give them.
+    for tries in (1, 2, 3):
+        try:
+            return Cluster(initialize_head=True, head_node_args=NODE)
+        except Exception:
+            if tries == 3:
+                raise
 
 def kill(cluster, node):
     while not Path("caught").exists():
@@ -71,13 +87,40 @@ def kill(cluster, node):
     time.sleep(1)
     cluster.remove_node(node, allow_graceful=False)
 
+def features(folder, where):
+    export("scenes", "mortal+bow", Path(folder), settings={list(SMALL)!r}, batch_size=8, **where)
+
+def parts(where, suffix):
+    # What is said of a part that ends every worker; then one worker is killed for features, and one for codes.
+    arrays.PART, encoding.PART, encoding.GROUP = 20, 3, 6
+    os.environ["HASHZOO_CACHE"] = "cache " + suffix
+    said = ""
+    if where:
+        image = open_dataset("scenes", parse_assignments({list(SMALL)!r}, [])).image(30)
+        Path("poison").write_bytes(image.tobytes())
+        try:
+            features("features " + suffix, where)
+        except HashzooError as error:
+            said = str(error)
+        Path("poison").unlink()
+    Path("kill").write_text(str(os.getpid()))
+    features("features " + suffix, where)
+    killed = not Path("kill").exists()
+    run = Path("the run").read_text()
+    Path("kill").write_text(str(os.getpid()))
+    _, filled = encode(run, "codes " + suffix, {{"images": "pictures"}}, **where)
+    return said, killed and not Path("kill").exists(), filled.added, list(filled.left_out)
+
 def main():
-    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    data = ASKED | {{"encoders": "mortal+bow", "threads": 1}}
+    made = bench(["toy"], [16], **data, runs="first", runner="local")
+    Path("the run").write_text(made["results"][0]["run"])
+    cluster = started()
     second = cluster.add_node(**NODE)
     Path("doomed").write_text(second.node_id)
     on_cluster = ASKED | {{"runner": "ray", "ray_address": cluster.address}}
     threading.Thread(target=kill, args=(cluster, second), daemon=True).start()
-    ray_tasks.TRIES = 2
+    ray_tasks.TRIES = ray_data.TRIES = 2
     events = []
     together = bench(["waits"], [8, 16, 24], **on_cluster, jobs=None, runs="together", watch=events.append)
     ray_tasks.PATIENCE = 0
@@ -86,10 +129,13 @@ def main():
         refused = ""
     except HashzooError as error:
         refused = str(error)
+    ray_tasks.PATIENCE = 60
+    by_ray = parts({{"runner": "ray", "ray_address": cluster.address}}, "ray")
     cluster.shutdown()
+    parts({{}}, "alone")
     alone = bench(["waits"], [8, 16], **ASKED, runs="alone")
     told = [[event.kind, event.number, event.content] for event in events]
-    Path("found.json").write_text(json.dumps([together, alone, told, refused]))
+    Path("found.json").write_text(json.dumps([together, alone, told, refused, by_ray]))
 
 if __name__ == "__main__":
     main()
@@ -97,10 +143,10 @@ if __name__ == "__main__":
 
 
 def test_a_gpu_is_given_by_ray_and_not_named():
-    on = types.SimpleNamespace
-    assert [ray_tasks._takes_gpu(on(device=device)) for device in ("cpu", "cuda")] == [False, True]
+    runner = ray_tasks.RayTasks(None, "")
+    assert [runner.gpu(device) for device in ("cpu", "cuda")] == [False, True]
     with pytest.raises(HashzooError, match="type --device cuda, not cuda:1"):
-        ray_tasks._takes_gpu(on(device="cuda:1"))
+        runner.gpu("cuda:1")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:99999"])
@@ -114,6 +160,8 @@ def test_a_node_is_killed_and_its_cell_is_trained_on_the_other(tiny, tmp_path):
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'hashzoo[ray]'")
     tiny.write("hashzoo-waits", "hashzoo_waits", PLUGIN, WAITS)
+    tiny.write("hashzoo-mortal", "hashzoo_mortal", MORTAL_PLUGIN, MORTAL)
+    (folder_of_pictures(tmp_path / "pictures", 8) / "5-broken.jpg").write_bytes(b"no picture")
     (tmp_path / "script.py").write_text(SCRIPT)
     path = os.pathsep.join([str(tiny.folder), str(Path(hashzoo.__file__).parents[1])])
     environment = os.environ | {"PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -127,7 +175,7 @@ def test_a_node_is_killed_and_its_cell_is_trained_on_the_other(tiny, tmp_path):
             with contextlib.suppress(ProcessLookupError):  # where all went well nothing of it is left
                 os.killpg(started.pid, signal.SIGKILL)
     assert code == 0, Path("said.txt").read_text()[-4000:]
-    together, alone, told, refused = json.loads(Path("found.json").read_text())
+    together, alone, told, refused, by_ray = json.loads(Path("found.json").read_text())
     failed = [result for result in together["results"] if result["status"] != "ok"]
     assert [(r["method"], r["bits"], r["reason"]) for r in failed] == [
         ("waits", 24, "its worker was lost 2 times (WorkerCrashedError), often for lack of memory")
@@ -147,3 +195,12 @@ def test_a_node_is_killed_and_its_cell_is_trained_on_the_other(tiny, tmp_path):
     assert len(lost & {1, 2}) <= 1
     assert any(kind == "epoch" and number in (1, 2) for kind, number, _ in told)
     assert "64 CPUs" in refused
+
+    said, killed, added, left_out = by_ray
+    assert said.startswith("images 24 to 47: its worker was lost 2 times, often for lack of memory; what")
+    assert "like it" not in said  # all other parts were made
+    assert (killed, added, left_out) == (True, 8, ["5-broken.jpg"])
+    for kind in ("features", "codes"):
+        assert files_of(Path(f"{kind} ray")) == files_of(Path(f"{kind} alone"))
+    assert cached("cache ray") == cached("cache alone")
+    assert Path("said.txt").read_text().count("the worker was lost (its worker or its node is gone); done again") >= 1

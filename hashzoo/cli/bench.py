@@ -41,15 +41,15 @@ Runner = Annotated[
     str | None,
     typer.Option(
         "--runner",
-        help="Where cells are trained: local, this process; processes, workers of this machine; ray, a cluster. "
-        "The first or the second, by --jobs, if left out.",
+        help="Where the work is done: local, this process; processes, workers of this machine; ray, a cluster. "
+        "If left out, what suits --jobs and the work.",
     ),
 ]
 RayAddress = Annotated[
     str, typer.Option("--ray-address", help="Of a Ray cluster: auto or HOST:6379; a Ray of this machine if left out.")
 ]
 Share = Annotated[
-    str, typer.Option("--shard", metavar="I/N", help="Train one share of the cells, 1/8 to 8/8: for array jobs.")
+    str, typer.Option("--shard", metavar="I/N", help="Do one share of the work, 1/8 to 8/8: for array jobs.")
 ]
 BatchSize = Annotated[
     str, typer.Option("--batch-size", help="Rows that an encoder takes at once; auto is what suits the device.")

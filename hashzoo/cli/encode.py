@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from hashzoo.cli.bench import BatchSize, Device, Json
+from hashzoo.cli.bench import BatchSize, Device, Json, RayAddress, Runner, Share
 from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import print_json
 from hashzoo.errors import HashzooError
+from hashzoo.shard import Shard
 
 
 def encode(
@@ -47,8 +48,16 @@ def encode(
     device: Device = "auto",
     batch_size: BatchSize = "auto",
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Threads that read and encode; as many as there are processors.")
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            help="Threads that read and encode, or workers of a runner; as many as there are processors.",
+        ),
     ] = None,
+    runner: Runner = None,
+    ray_address: RayAddress = "",
+    shard: Share = "",
     json: Json = False,
 ) -> None:
     """Turn pictures and texts into a collection of codes that can be searched and served.
@@ -78,27 +87,42 @@ def encode(
 
         check_device(device)
         check_batch_size(batch)
-        from hashzoo import items as sources
-        from hashzoo.encode import load_model
-        from hashzoo.filling import fill
+        from hashzoo.filling import encode as encode_items
         from hashzoo.mirror import run_folder
 
-        run = run_folder(source)
-        model = load_model(run, device)
         if images:
-            items = sources.pictures_in(images)
+            items = {"images": str(images)}
         elif table:
-            items = sources.rows_of_table(table, of)
+            items = {"table": str(table), "of": of}
         elif texts:
-            items = sources.lines_of(texts)
+            items = {"texts": str(texts)}
         else:
-            if model.copied:
-                raise HashzooError(f"{run} is a collection; name what to encode: --images, --table or --texts")
-            items = sources.rows_of_dataset(run, of, split)
-        filled = fill(out, model, items, outputs=outputs, batch=batch, workers=jobs)
+            items = {"of": of, "split": split}
+        model, filled = encode_items(
+            run_folder(source),
+            out,
+            items,
+            outputs=outputs,
+            device=device,
+            batch=batch,
+            jobs=jobs,
+            runner=runner,
+            ray_address=ray_address,
+            shard=shard,
+        )
     if json:
         about = {"schema": 1, "collection": str(out), "model": model.name, "codes": len(filled.collection)}
-        print_json(about | {"there": filled.there, "added": filled.added, "left_out": filled.left_out})
+        about |= {"there": filled.there, "added": filled.added, "left_out": filled.left_out}
+        if filled.share:
+            share = Shard.parse(shard)
+            own, whole = filled.share
+            about["shard"] = {"number": share.number, "of": share.of, "items": own, "of_items": whole}
+        print_json(about)
+    elif filled.share:
+        print(
+            f"{out}: share {shard} is encoded, {filled.share[0]:,} of {filled.share[1]:,} items; when all shares are, "
+            f"the same command without --shard puts them into the collection"
+        )
     else:
         left_out = f", {len(filled.left_out):,} left out" if filled.left_out else ""
         print(f"{out}: {len(filled.collection):,} codes by {model.name}{left_out}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hashzoo.cli.bench import BatchSize, Dataset, Device, Json, Settings
+from hashzoo.cli.bench import BatchSize, Dataset, Device, Json, RayAddress, Runner, Settings, Share
 from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import console, print_json
 
@@ -25,14 +25,35 @@ def export(
     settings: Settings = None,
     device: Device = "auto",
     batch_size: BatchSize = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Workers of a runner, side by side; as many as there are processors."),
+    ] = None,
+    runner: Runner = None,
+    ray_address: RayAddress = "",
+    shard: Share = "",
     json: Json = False,
 ) -> None:
     """Compute features and put them into a folder; anywhere else `--encoders archive:FOLDER` uses them."""
     from hashzoo.export import export as export_features
 
     manifest = export_features(
-        dataset, encoders, out, settings=settings or [], device=device, batch_size=read_batch_size(batch_size)
+        dataset,
+        encoders,
+        out,
+        settings=settings or [],
+        device=device,
+        batch_size=read_batch_size(batch_size),
+        jobs=jobs,
+        runner=runner,
+        ray_address=ray_address,
+        shard=shard,
     )
+    if shard and not json:
+        print(
+            f"share {shard} is in the cache; when all shares are, the same command without --shard makes {out} of them"
+        )
+        return
     _show(manifest, out, json)
 
 

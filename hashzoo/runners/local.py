@@ -1,26 +1,35 @@
-"""One cell after another, in this process."""
+"""One task after another, in this process."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hashzoo.plan import Plan
-    from hashzoo.recipe import Cell
-    from hashzoo.runners import Tell
+    from hashzoo.runners import Doer, Kind, Task, Tell
 
 
 class Local:
-    """Trains here; a method that ends its process ends the bench."""
+    """Works here; a task that ends its process ends the command."""
 
-    def run(self, plans: Sequence[Plan], tasks: Mapping[int, tuple[int, Cell]], fresh: bool, tell: Tell) -> None:
-        before: Plan | None = None
-        for task, (number, cell) in tasks.items():
-            plan = plans[number]
-            if before is not None and before is not plan:
-                before.close()
-            before = plan
-            tell("start", task, {})
-            tell("done", task, plan.train(cell, fresh, functools.partial(tell, "epoch", task)))
+    name = "local"
+    jobs: int | None = 1
+
+    @contextlib.contextmanager
+    def workers(self, kind: Kind) -> Iterator[_Here]:
+        yield _Here(kind.here())
+
+    def gpu(self, device: str) -> bool:
+        return False
+
+
+class _Here:
+    def __init__(self, doer: Doer):
+        self._doer = doer
+
+    def do(self, tasks: Mapping[int, Task], tell: Tell, held: bool = False) -> None:
+        for number, task in tasks.items():
+            tell("start", number, {})
+            tell("done", number, self._doer.do(dict(task.words), functools.partial(tell, "epoch", number)) or {})

@@ -1,7 +1,7 @@
-"""Cells side by side on this machine: worker processes of the standard library, one cell each at a time.
+"""Tasks side by side on this machine: worker processes of the standard library, one task each at a time.
 
-A pool of `concurrent.futures` ends all of its workers when one is lost, and does not say which cell that one had.
-Here a lost worker costs its own cell one try, and nothing else.
+A pool of `concurrent.futures` ends all of its workers when one is lost, and does not say which task that one had.
+Here a lost worker costs its own task one try, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -24,56 +24,59 @@ from hashzoo.processors import available_threads
 from hashzoo.runners import TRIES, worker
 
 if TYPE_CHECKING:
-    from hashzoo.plan import Plan
-    from hashzoo.recipe import Cell
-    from hashzoo.runners import Tell
+    from hashzoo.runners import Kind, Task, Tell
 
 
 class Processes:
     """`jobs` worker processes; they end with this process, however it ends."""
 
-    def __init__(self, jobs: int):
-        self.jobs = jobs
+    name = "processes"
 
-    def run(self, plans: Sequence[Plan], tasks: Mapping[int, tuple[int, Cell]], fresh: bool, tell: Tell) -> None:
-        for number in dict.fromkeys(number for number, _ in tasks.values()):
-            plans[number].prepare()
-        tell("workers", next(iter(tasks)), {"runner": "processes", "workers": self.jobs, "cells": len(tasks)})
-        pool = _Pool(plans, tasks, fresh, tell, self.jobs)
+    def __init__(self, jobs: int):
+        self.jobs: int | None = jobs
+
+    @contextlib.contextmanager
+    def workers(self, kind: Kind) -> Iterator[_Pool]:
+        assert self.jobs is not None, "it has a number"
+        # The threads of a run are set while it trains; these are for what is computed around it.
+        threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(max(1, available_threads() // self.jobs))}
+        pool = _Pool(worker.orders_for(kind, threads), self.jobs)
         try:
-            while pool.unfinished:
-                pool.occupy()
-                pool.listen()
+            yield pool
         finally:
             pool.end()
 
+    def gpu(self, device: str) -> bool:
+        return False
+
 
 class _Pool:
-    """The workers of a bench, and which cells are still to be trained."""
+    """The workers, and which tasks are still to be done."""
 
-    def __init__(
-        self, plans: Sequence[Plan], tasks: Mapping[int, tuple[int, Cell]], fresh: bool, tell: Tell, jobs: int
-    ):
-        # The threads of a run are set while it trains; these are for what is computed around it.
-        threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(max(1, available_threads() // jobs))}
-        self._orders = worker.orders_for(plans, threads)
-        self._plans, self._tasks, self._fresh, self._tell, self._jobs = plans, tasks, fresh, tell, jobs
-        self._waiting, self._lost, self._stillborn = deque(tasks), Counter[int](), 0
+    def __init__(self, orders: str, jobs: int):
+        self._orders, self._jobs, self._stillborn = orders, jobs, 0
         self._workers: list[_Worker] = []
-        self.unfinished = set(tasks)
 
-    def occupy(self) -> None:
-        """As many workers as there is work for, and a cell for each that has none."""
-        while len(self._workers) < min(self._jobs, len(self.unfinished)):
+    def do(self, tasks: Mapping[int, Task], tell: Tell, held: bool = False) -> None:
+        self._words = {number: dict(task.words) for number, task in tasks.items()}
+        self._waiting, self._lost, self._tell = deque(tasks), Counter[int](), tell
+        self._unfinished = set(tasks)
+        while self._unfinished:
+            self._occupy()
+            self._listen()
+
+    def _occupy(self) -> None:
+        """As many workers as there is work for, and a task for each that has none."""
+        while len(self._workers) < min(self._jobs, len(self._unfinished)):
             self._workers.append(_Worker.start(self._orders))
         for one in self._workers:
             if one.ready and one.task is None and self._waiting:
                 one.task = self._waiting.popleft()
-                number, cell = self._tasks[one.task]
-                one.send(worker.order("train", number, cell, fresh=self._fresh))
-                self._tell("start", one.task, {})
+                one.send(json.dumps(self._words[one.task]))
+                if self._lost[one.task] < TRIES:
+                    self._tell("start", one.task, {})
 
-    def listen(self) -> None:
+    def _listen(self) -> None:
         """Wait until something is heard of a worker, or for a second."""
         wait([handle for one in self._workers for handle in (one.connection, one.process.sentinel)], timeout=1)
         for one in list(self._workers):
@@ -84,38 +87,33 @@ class _Pool:
                 elif one.task is not None and kind == "epoch":
                     self._tell("epoch", one.task, content)
                 elif one.task is not None:
-                    self._finish(one.task, worker.result_of(content))
+                    self._unfinished.remove(one.task)
+                    self._tell("done", one.task, worker.result_of(content))
                     one.task = None
             if gone:
                 self._workers.remove(one)
                 one.end()
                 self._mourn(one)
 
-    def _finish(self, task: int, result: dict[str, Any]) -> None:
-        self.unfinished.remove(task)
-        self._tell("done", task, result)
-
     def _mourn(self, one: _Worker) -> None:
-        """The cell of a lost worker waits again, as the first; after `TRIES` it has failed."""
+        """The task of a lost worker waits again, as the first; after `TRIES` another is to note that it has failed."""
         if not one.ready:
             self._stillborn += 1
             if self._stillborn == TRIES:
                 raise HashzooError(
-                    f"worker processes cannot be started ({one.how()}); a script that calls bench does so under "
+                    f"worker processes cannot be started ({one.how()}); a script that calls hashzoo does so under "
                     f"if __name__ == '__main__', and --runner local needs none",
                     exit_code=1,
                 )
         if one.task is None:
             return
         self._lost[one.task] += 1
+        if self._lost[one.task] > TRIES:
+            raise HashzooError(f"a worker process {one.how()}; run the same command again", exit_code=1)
         self._tell("lost", one.task, {"reason": one.how(), "times": self._lost[one.task]})
-        if self._lost[one.task] < TRIES:
-            self._waiting.appendleft(one.task)
-            return
-        number, cell = self._tasks[one.task]
-        result = self._plans[number].fail(cell, f"its worker process was lost {TRIES} times, {one.how()}")
-        self._plans[number].close()
-        self._finish(one.task, result)
+        if self._lost[one.task] == TRIES:
+            self._words[one.task] |= {"do": "fail", "reason": f"its worker process was lost {TRIES} times, {one.how()}"}
+        self._waiting.appendleft(one.task)
 
     def end(self) -> None:
         for one in self._workers:

@@ -1,7 +1,7 @@
-"""Cells as tasks of a Ray cluster, each with the processors and the GPU that it needs; or of a Ray on this machine.
+"""Tasks of a Ray cluster, each with the processors and the GPU that it needs; or of a Ray on this machine.
 
 Ray itself runs a task again when its worker or its node is lost. All nodes see the folder in which the command was
-typed and the runs folder, at the same paths; where one does not, the bench ends with a sentence that says so.
+typed and what is written there, at the same paths; where one does not, the command ends with a sentence that says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError, one_line
@@ -22,55 +23,58 @@ from hashzoo.processors import available_threads
 from hashzoo.runners import TRIES, worker
 
 if TYPE_CHECKING:
-    from hashzoo.plan import Plan
-    from hashzoo.recipe import Cell
-    from hashzoo.runners import Tell
+    from hashzoo.runners import Kind, Task, Tell
 
 BETWEEN_LOOKS = 0.5  # seconds, at what the workers say
 PATIENCE = 60.0  # seconds until a node must be there that is large enough: clusters grow, and nodes start again
 
 
 class RayTasks:
-    """A task a cell; `jobs` of them at a time, or as many as the cluster takes.
+    """A Ray task a task, or Ray Data where workers hold something; `jobs` at a time, or as many as the cluster takes.
 
     `address` is that of a cluster, "auto" or "HOST:6379"; "" is `$RAY_ADDRESS`, or else a Ray of this machine, which
     is started, and ended afterwards. A program that has called `ray.init` keeps the Ray that it has.
     """
 
+    name = "ray"
+
     def __init__(self, jobs: int | None, address: str):
         self.jobs = jobs
         self.address = address
 
-    def run(self, plans: Sequence[Plan], tasks: Mapping[int, tuple[int, Cell]], fresh: bool, tell: Tell) -> None:
+    @contextlib.contextmanager
+    def workers(self, kind: Kind) -> Iterator[_Cluster]:
+        # Ray hides the GPUs of a node from no task; one that asked for none must not find any.
+        environment = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        environment |= {} if kind.gpu else {"CUDA_VISIBLE_DEVICES": ""}
+        orders = worker.orders_for(kind, environment)
         with _connected(self.address) as ray:
-            gpus = {number: _takes_gpu(plans[number]) for number, _ in tasks.values()}
-            # Ray hides the GPUs of a node from no task; one that asked for none must not find any.
-            environment = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-            environment |= {} if any(gpus.values()) else {"CUDA_VISIBLE_DEVICES": ""}
-            bench = _Bench(ray, worker.orders_for(plans, environment), tell)
+            cluster = _Cluster(ray, orders, self.jobs)
             try:
-                for number, gpu in gpus.items():
-                    cells = [cell for of, cell in tasks.values() if of == number]
-                    threads = max(plans[number].recipe(cell).threads(plans[number].threads) for cell in cells)
-                    bench.submit(None, worker.order("prepare", number), threads, gpu)
-                    bench.collect(plans, tasks)
-                about = {"runner": "ray", "workers": self.jobs, "cells": len(tasks)}
-                tell("workers", next(iter(tasks)), about)
-                for task, (number, cell) in tasks.items():
-                    while len(bench.pending) >= (self.jobs or len(tasks)):
-                        bench.collect(plans, tasks, until=1)
-                    words = worker.order("train", number, cell, fresh=fresh, request=plans[number].request(cell))
-                    bench.submit(task, words, plans[number].recipe(cell).threads(plans[number].threads), gpus[number])
-                bench.collect(plans, tasks)
+                yield cluster
             finally:
-                bench.end()
+                cluster.end()
+
+    def gpu(self, device: str) -> bool:
+        """As this machine says, where the device is left to it."""
+        from hashzoo.plan import find_device
+
+        if device.startswith("cuda:"):
+            raise HashzooError(f"Ray gives each task its GPU; type --device cuda, not {device}")
+        return device == "cuda" or (device == "auto" and find_device("auto").type == "cuda")
 
 
 class Board:
-    """An actor beside the bench: what workers say on their way, until the bench asks for it."""
+    """An actor beside the command: what workers say on their way, until it asks for it."""
 
     def __init__(self) -> None:
         self._said: list[str] = []
+        self._begun = Counter[tuple[int, int]]()
+
+    def begin(self, turn: int, number: int) -> int:
+        """How often a task has been begun, this time among them."""
+        self._begun[turn, number] += 1
+        return self._begun[turn, number]
 
     def say(self, text: str) -> None:
         self._said.append(text)
@@ -80,84 +84,93 @@ class Board:
         return said
 
 
-def obey(orders: str, one: str, task: int | None, board: Any) -> str:
-    """What a task is: an answer of `worker.obey`."""
+def obey(orders: str, one: str, turn: int, number: int, board: Any) -> str:
+    """What a task is: an answer of `worker.obey`. `turn` tells apart what is said of tasks of the same number."""
 
     def say(kind: str, content: dict[str, Any]) -> None:
-        board.say.remote(json.dumps([kind, task, content]))
+        board.say.remote(json.dumps([turn, kind, number, content]))
 
-    if task is not None:
+    if json.loads(one)["do"] != "fail":
         say("start", {"node": socket.gethostname()})
     return worker.obey(orders, one, lambda line: say("epoch", line))
 
 
-class _Bench:
-    """The tasks of a bench that Ray has, and those that it has finished."""
+class _Cluster:
+    """The tasks that Ray has, and those that it has finished."""
 
-    def __init__(self, ray: Any, orders: str, tell: Tell):
+    def __init__(self, ray: Any, orders: str, jobs: int | None):
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self._ray, self._tell = ray, tell
-        self._orders = ray.put(orders)
+        self._ray, self._jobs = ray, jobs
+        self._orders, self._reference = orders, ray.put(orders)
         self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._obey = ray.remote(obey)
-        self._started: dict[int, int] = {}  # how often each task was started
         self._too_large_since = float("inf")
-        self.pending: dict[Any, tuple[int | None, str, dict[str, float]]] = {}
+        self._pending: dict[Any, tuple[int, Task, str]] = {}
+        self._open: set[int] = set()
+        self._turn = 0  # how often there were tasks to do
 
-    def submit(self, task: int | None, one: str, threads: int, gpu: bool, retries: int | None = None) -> None:
-        need = {"CPU": float(threads), "GPU": float(gpu)}
-        asking = self._obey.options(
-            num_cpus=threads, num_gpus=int(gpu), max_retries=TRIES - 1 if retries is None else retries
-        )
-        self.pending[asking.remote(self._orders, one, task, self._board)] = task, one, need
+    def do(self, tasks: Mapping[int, Task], tell: Tell, held: bool = False) -> None:
+        self._tell, self._started, self._open = tell, dict.fromkeys(tasks, 0), set(tasks)
+        self._turn += 1
+        if held and tasks:
+            self._map(tasks)
+            return
+        for number, task in tasks.items():
+            while len(self._pending) >= (self._jobs or len(tasks)):
+                self._collect()
+            self._submit(number, task, json.dumps(task.words), TRIES - 1)
+        while self._pending:
+            self._collect()
 
-    def collect(self, plans: Sequence[Plan], tasks: Mapping[int, tuple[int, Cell]], until: int | None = None) -> None:
-        """Take what is finished: all that is pending, or `until` so many are."""
-        taken = 0
-        while self.pending and (until is None or taken < until):
-            ready, _ = self._ray.wait(list(self.pending), num_returns=1, timeout=BETWEEN_LOOKS)
-            self._listen()
-            if not ready:
-                self._check_size()
-            for reference in ready:
-                task, one, need = self.pending.pop(reference)
-                answer = self._answer(reference, task, one, need)
-                if answer is None:
-                    continue
-                taken += 1
-                result = worker.result_of(answer)
-                if task is not None:
-                    self._started.pop(task, None)
-                    self._tell("done", task, result)
+    def _map(self, tasks: Mapping[int, Task]) -> None:
+        """Tasks that are alike, by Ray Data: its actors hold what a worker has loaded."""
+        from hashzoo.runners.ray_data import mapped
 
-    def _answer(self, reference: Any, task: int | None, one: str, need: dict[str, float]) -> str | None:
-        """What a task answered; None where it was lost too often, and another is to note that down."""
-        errors = self._ray.exceptions
+        need = next(iter(tasks.values()))
+        while not self._has_room([need]):
+            time.sleep(BETWEEN_LOOKS)
+        words = {number: json.dumps(task.words) for number, task in tasks.items()}
         try:
-            return str(self._ray.get(reference))
-        except errors.RayTaskError as error:  # it never came as far as our own code
-            raise HashzooError(
-                f"a worker of the Ray cluster cannot run hashzoo ({one_line(error.cause)}); install hashzoo and its "
-                f"plugins on every node",
-                exit_code=1,
-            ) from error
-        except errors.RayError as error:
-            asked = json.loads(one)
-            how = f"lost {TRIES} times ({type(error).__name__}), often for lack of memory"
-            if asked["do"] != "train":
-                raise HashzooError(
-                    f"a worker of the Ray cluster was {how}; run the same command again", exit_code=1
-                ) from error
-            self.submit(
-                task,
-                json.dumps(asked | {"do": "fail", "reason": f"its worker was {how}"}),
-                int(need["CPU"]),
-                bool(need["GPU"]),
-                0,
-            )
-            return None
+            for number, answer in mapped((self._orders, self._turn, self._board), words, need, self._jobs):
+                self._listen()
+                self._finish(number, answer)
+        except self._ray.exceptions.RayTaskError as error:  # it never came as far as our own code
+            raise cannot_run(error.cause) from error
+
+    def _submit(self, number: int, task: Task, one: str, retries: int) -> None:
+        asking = self._obey.options(num_cpus=task.threads, num_gpus=int(task.gpu), max_retries=retries)
+        self._pending[asking.remote(self._reference, one, self._turn, number, self._board)] = number, task, one
+
+    def _collect(self) -> None:
+        """Take what is finished, when something is, and pass on what is said."""
+        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=BETWEEN_LOOKS)
+        self._listen()
+        if not ready:
+            self._has_room([task for _, task, _ in self._pending.values()])
+        for reference in ready:
+            number, task, one = self._pending.pop(reference)
+            errors = self._ray.exceptions
+            try:
+                answer = str(self._ray.get(reference))
+            except errors.RayTaskError as error:  # it never came as far as our own code
+                raise cannot_run(error.cause) from error
+            except errors.RayError as error:
+                if json.loads(one)["do"] == "fail":
+                    raise HashzooError(
+                        f"a worker of the Ray cluster was lost ({type(error).__name__}); run the same command again",
+                        exit_code=1,
+                    ) from error
+                # Another worker notes that it has failed.
+                reason = f"its worker was lost {TRIES} times ({type(error).__name__}), often for lack of memory"
+                self._submit(number, task, json.dumps(json.loads(one) | {"do": "fail", "reason": reason}), 0)
+            else:
+                self._finish(number, answer)
+
+    def _finish(self, number: int, answer: str) -> None:
+        self._open.discard(number)
+        self._tell("done", number, worker.result_of(answer))
 
     def _listen(self) -> None:
         """Pass on what workers have said since the last look."""
@@ -165,40 +178,48 @@ class _Bench:
             said = self._ray.get(self._board.take.remote(), timeout=5)
         except self._ray.exceptions.RayError:
             return  # a display that stands still is no reason to end
-        open_tasks = {task for task, _, _ in self.pending.values()}
-        for kind, task, content in map(json.loads, said):
-            if task not in open_tasks:
+        for turn, kind, number, content in map(json.loads, said):
+            if turn != self._turn or number not in self._open:
                 continue
             if kind == "start":
-                self._started[task] = self._started.get(task, 0) + 1
-                if self._started[task] > 1:
-                    lost = {"reason": "its worker or its node is gone", "times": self._started[task] - 1}
-                    self._tell("lost", task, lost)
-            self._tell(kind, task, content)
+                self._started[number] += 1
+                if self._started[number] > 1:
+                    lost = {"reason": "its worker or its node is gone", "times": self._started[number] - 1}
+                    self._tell("lost", number, lost)
+            self._tell(kind, number, content)
 
-    def _check_size(self) -> None:
-        """End the bench when no node has been large enough for its tasks for so long that none will be."""
+    def _has_room(self, tasks: list[Task]) -> bool:
+        """Whether a node is large enough for a task; when none has been for so long that none will be, raise."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        needs = [need for _, _, need in self.pending.values()]
+        needs = [{"CPU": float(task.threads), "GPU": float(task.gpu)} for task in tasks]
         if any(all(node.get(name, 0) >= n for name, n in need.items()) for need in needs for node in nodes):
             self._too_large_since = float("inf")
-            return
+            return True
         self._too_large_since = min(self._too_large_since, time.monotonic())
         if time.monotonic() - self._too_large_since > PATIENCE:
-            need = needs[0]
-            what = f"{need['CPU']:.0f} CPUs" + (" and a GPU" if need["GPU"] else "")
+            what = f"{needs[0]['CPU']:.0f} CPUs" + (" and a GPU" if needs[0]["GPU"] else "")
             raise HashzooError(
-                f"no node of the Ray cluster has had {what} for {PATIENCE:.0f} seconds, which a cell takes; give "
+                f"no node of the Ray cluster has had {what} for {PATIENCE:.0f} seconds, which a task takes; give "
                 f"--threads and --device to suit, or add a node",
                 exit_code=1,
             )
+        return False
 
     def end(self) -> None:
         """Leave nothing behind in a cluster that goes on."""
         with contextlib.suppress(Exception):  # it may be gone
-            for reference in self.pending:
+            for reference in self._pending:
                 self._ray.cancel(reference, force=True)
             self._ray.kill(self._board)
+
+
+def cannot_run(error: BaseException) -> HashzooError:
+    """The sentence for a node that never comes as far as our own code."""
+    return HashzooError(
+        f"a worker of the Ray cluster cannot run hashzoo ({one_line(error)}); install hashzoo and its plugins on every "
+        f"node",
+        exit_code=1,
+    )
 
 
 @contextlib.contextmanager
@@ -247,12 +268,3 @@ def _unreachable(address: str, error: BaseException) -> HashzooError:
         f"--ray-address out",
         exit_code=1,
     )
-
-
-def _takes_gpu(plan: Plan) -> bool:
-    """Whether the cells of a plan are for a GPU: as this machine says, where the device is left to it."""
-    from hashzoo.plan import find_device
-
-    if plan.device.startswith("cuda:"):
-        raise HashzooError(f"Ray gives each cell its GPU; type --device cuda, not {plan.device}")
-    return plan.device == "cuda" or (plan.device == "auto" and find_device("auto").type == "cuda")
