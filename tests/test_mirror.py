@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -210,16 +211,24 @@ def test_a_worker_on_a_machine_that_shares_no_folder_pushes_what_it_made(tiny, t
     """Not to memory://, where nothing is a file."""
 
     class Elsewhere:
-        """Gives each cell to a worker whose cache is another folder, as a node of a cluster has it."""
+        """Gives each task to a worker whose cache is another folder, as a node of a cluster has it."""
 
-        def run(self, plans, tasks, fresh, tell):
-            orders = worker.orders_for(plans, {"HASHZOO_CACHE": str(tmp_path / "elsewhere")})
-            for task, (number, cell) in tasks.items():
-                words = worker.order("train", number, cell, fresh=fresh, request=plans[number].request(cell))
+        name, jobs = "elsewhere", 1
+
+        @contextlib.contextmanager
+        def workers(self, kind):
+            self.orders = worker.orders_for(kind, {"HASHZOO_CACHE": str(tmp_path / "elsewhere")})
+            yield self
+
+        def gpu(self, device):
+            return False
+
+        def do(self, tasks, tell, held=False):
+            for number, task in tasks.items():
                 with pytest.MonkeyPatch.context() as there:
                     there.setenv("HASHZOO_CACHE", str(tmp_path / "elsewhere"))
-                    answer = worker.obey(orders, words, lambda line: None)
-                tell("done", task, worker.result_of(answer))
+                    answer = worker.obey(self.orders, json.dumps(dict(task.words)), lambda line: None)
+                tell("done", number, worker.result_of(answer))
 
     monkeypatch.setattr("hashzoo.runners.choose_runner", lambda *_: Elsewhere())
     asked = ASKED | {"runs": f"file://{tmp_path}/lab/runs"}

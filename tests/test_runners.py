@@ -201,7 +201,7 @@ def test_a_worker_makes_the_plans_that_the_bench_has(asked, tiny, monkeypatch):
 def test_a_node_that_cannot_make_the_same_runs_says_so(tmp_path):
     track = SimpleNamespace(id="track")
     plan = SimpleNamespace(runs=tmp_path, mirror=None, track=track, request=lambda cell: "other")
-    worker._check_same(SimpleNamespace(mirror="of an address", request=lambda cell: "this"), None, "this")
+    cells.check_same(SimpleNamespace(mirror="of an address", request=lambda cell: "this"), None, "this")
     with pytest.raises(HashzooError, match="does not see the runs folder .* give --runs a folder that all nodes share"):
         cells.check_same(plan, None, "this")
     (tmp_path / "track").mkdir()
@@ -224,12 +224,13 @@ def test_workers_end_with_a_bench_that_is_killed(tiny, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tiny.folder), *sys.path])}
     started = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while len(list(Path("runs").glob("*/toy/*/train.jsonl"))) < 2 and time.monotonic() < deadline:
             assert started.poll() is None
             time.sleep(0.2)
         started.send_signal(signal.SIGKILL)
         started.wait()
+        deadline = time.monotonic() + 60
         while _group(started.pid) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert not _group(started.pid)
