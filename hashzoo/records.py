@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo.errors import HashzooError
-from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
+from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, Real, check
 from hashzoo.storage import digest, file_digest, read_json
 
 WRITTEN = ("train.jsonl", "model.safetensors", "codes.npz", "per_query.npz")  # by a run, before its result
@@ -22,7 +22,9 @@ _ORIGIN = Fields({"value": _SETTING, "origin": LINE})
 _PLUGIN = {"distribution": LINE, "version": LINE, "digest": LINE}
 _COUNT = Number(0, 2**48)
 _STREAM = {"chunk": Number(1, MAX_SEED), "by": LINE, "order_seed": Number(0, MAX_SEED), "database_codes": LINE}
-_MAPS = Fields({"i2t": float, "t2i": float})
+# What is measured: sums and squares of it stay numbers.
+_MEASURED = Real(-1e15, 1e15)
+_MAPS = Fields({"i2t": _MEASURED, "t2i": _MEASURED})
 
 # What `Track.describe` gives: two runs are comparable if it is equal.
 TRACK = Fields(
@@ -63,9 +65,10 @@ RUN = Fields(
 _HEALTH = Fields({"rows": _COUNT, "bits": _COUNT, "constant_bits": _COUNT}, others=True)
 _ROUND = Fields(
     {"round": _COUNT, "rows": _COUNT, "queries": _COUNT},
-    {"map": _MAPS, "floor": float},
+    {"map": _MAPS, "floor": _MEASURED},
     others=True,
 )
+_COST = Fields({"parameters": _COUNT, "macs": _COUNT}, others=True)
 # New fields of a result may come at any time.
 RESULT = Fields(
     {
@@ -75,17 +78,17 @@ RESULT = Fields(
         "bits": Number(1, MAX_BITS),
         "seed": Number(0, MAX_SEED),
         "plugin": Fields({"name": LINE, **_PLUGIN}),
-        "scores": Fields({way: Fields({"map": float}, others=True) for way in ("i2t", "t2i")}, others=True),
-        "floor": float,
-        "ceiling": float,
+        "scores": Fields({way: Fields({"map": _MEASURED}, others=True) for way in ("i2t", "t2i")}, others=True),
+        "floor": _MEASURED,
+        "ceiling": _MEASURED,
         "health": Fields({"image": _HEALTH, "text": _HEALTH}, others=True),
-        "seconds": Fields({"train": float}, others=True),
+        "seconds": Fields({"train": _MEASURED}, others=True),
         "evaluator": LINE,
     },
     {
         "random_weights": ListOf(LINE),
         "train_data": Each((int, float)),
-        "cost": Each(Each(float)),
+        "cost": Fields({"image": _COST, "text": _COST}),
         "rounds": ListOf(_ROUND),
         "mean_over_rounds": _MAPS,
         **{"trained": LINE, "old_codes": LINE, "learned_codes": bool},
