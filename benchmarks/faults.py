@@ -53,8 +53,9 @@ def main() -> None:
             outcome = trial()  # type: ignore[operator]
         except Exception as error:
             outcome = "BROKEN"
-            broken.append({"what": what, "fault": str(fault), "error": str(error) or traceback.format_exc()})
-            print(f"{what}, {fault}: {error}", file=sys.stderr, flush=True)
+            said = str(error)[:2000] or traceback.format_exc()
+            broken.append({"what": what, "fault": str(fault), "error": said})
+            print(f"{what}, {fault}: {said}", file=sys.stderr, flush=True)
         seen.setdefault(what, Counter())[outcome] += 1
         if sum(map(Counter.total, seen.values())) % 20 == 0:
             print(f"{sum(map(Counter.total, seen.values()))} trials ...", file=sys.stderr, flush=True)

@@ -34,7 +34,7 @@ TRACK = Fields(
     },
     {
         "overlap": LINE,
-        "training": Fields({"settings": Each((int, float)), "changed": ANY, "digest": LINE}),
+        "training": Fields({"settings": Each(float), "changed": ANY, "digest": LINE}),
         "stream": Fields({**_STREAM, "rows": ListOf(_COUNT)}, {"labels": ListOf(ListOf(_COUNT))}),
         "fold": Fields({"number": Number(1, 100), "of": Number(2, 100), "partition": LINE}),
     },
@@ -65,7 +65,10 @@ RUN = Fields(
 _HEALTH = Fields({"rows": _COUNT, "bits": _COUNT, "constant_bits": _COUNT}, others=True)
 _ROUND = Fields(
     {"round": _COUNT, "rows": _COUNT, "queries": _COUNT},
-    {"map": _MAPS, "floor": _MEASURED},
+    {
+        **{"map": _MAPS, "floor": _MEASURED, "state_bytes": _COUNT},
+        "seconds": Fields({}, {"train": _MEASURED}, others=True),
+    },
     others=True,
 )
 _COST = Fields({"parameters": _COUNT, "macs": _COUNT}, others=True)
@@ -81,13 +84,13 @@ RESULT = Fields(
         "scores": Fields({way: Fields({"map": _MEASURED}, others=True) for way in ("i2t", "t2i")}, others=True),
         "floor": _MEASURED,
         "ceiling": _MEASURED,
-        "health": Fields({"image": _HEALTH, "text": _HEALTH}, others=True),
+        "health": Fields({"image": _HEALTH, "text": _HEALTH}),
         "seconds": Fields({"train": _MEASURED}, others=True),
         "evaluator": LINE,
     },
     {
         "random_weights": ListOf(LINE),
-        "train_data": Each((int, float)),
+        "train_data": Each(float),
         "cost": Fields({"image": _COST, "text": _COST}),
         "rounds": ListOf(_ROUND),
         "mean_over_rounds": _MAPS,

@@ -111,6 +111,6 @@ def score_run(track: Track, folder: Path) -> tuple[dict[str, Any], dict[str, np.
                 load_codes(path) if path.exists() else {},
                 read_record(path.with_suffix(".json"), ROUNDS),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise HashzooError(f"the rounds in {folder} are damaged ({error}); run again", exit_code=1) from error
     return scores, per_query

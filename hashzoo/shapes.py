@@ -63,6 +63,11 @@ class Real:
     high: float
 
 
+def printable(text: str) -> str:
+    """A text of which nothing can give orders to a terminal."""
+    return _CONTROL.sub("\ufffd", text)
+
+
 def check(value: Any, shape: Any, where: str = "it") -> None:
     """Raise ValueError, which says what is wrong and where, unless a value has a shape."""
     _check(value, shape, where, DEPTH)

@@ -213,13 +213,17 @@ def formats(place: Path) -> dict[str, Format]:
     return {
         "run": Format(made.of("run.json"), made.report("run.json"), change_json),
         "result": Format(made.of("result.json"), made.report("result.json"), change_json),
-        "track": Format([(made.track / "track.json").read_bytes()], made.tracks("track.json"), change_json),
-        "opened": Format([(made.track / "dataset.json").read_bytes()], made.tracks("dataset.json"), change_json),
+        "reason": Format(made.of("error.txt"), made.report("error.txt"), change_bytes),
+        "track": Format(made.of_tracks("track.json"), made.tracks("track.json"), change_json),
+        "opened": Format(made.of_tracks("dataset.json"), made.tracks("dataset.json"), change_json),
+        "rounds": Format(made.of("rounds.json"), made.rounds, change_json),
         "log": Format(made.of("train.jsonl"), made.logs, change_lines),
         "codes": Format(made.of("codes.npz"), made.codes, change_arrays),
-        "labels": Format([(made.track / "labels.npz").read_bytes()], made.tracks("labels.npz"), change_arrays),
+        "labels": Format(made.of_tracks("labels.npz"), made.tracks("labels.npz"), change_arrays),
         "precisions": Format(made.of("per_query.npz"), made.report("per_query.npz"), change_arrays),
         "manifest": Format([(made.prepared / "manifest.json").read_bytes()], made.manifests, change_json),
+        "texts": Format([(made.prepared / "texts.jsonl").read_bytes()], made.rows("texts.jsonl"), change_lines),
+        "rows": Format([(made.prepared / "labels.npy").read_bytes()], made.rows("labels.npy"), change_bytes),
         "bench": Format(made.bench_files(), made.bench_file, change_lines),
         "csv": Format(made.tables("csv"), made.table("csv"), change_lines),
         "jsonl": Format(made.tables("jsonl"), made.table("jsonl"), change_lines),
@@ -297,15 +301,20 @@ class _Material:
         """Files of one name, of runs of every kind."""
         return [path.read_bytes() for path in sorted(self.runs.glob(f"*/*/*/{name}"))]
 
+    def of_tracks(self, name: str) -> list[bytes]:
+        """Files of one name, of a track and of an online one."""
+        return [(run.parents[1] / name).read_bytes() for run in (self.run, self.streamed)]
+
     def _owner(self, content: bytes) -> Path:
         """The folder of the run that a file was made of, as far as one can tell."""
         return next((run for key, run in self.keys.items() if key in content), self.run)
 
     def _few(self, run: Path) -> Path:
-        """A runs folder that holds a run and one other of its track, if there is one: read sooner than all."""
+        """A runs folder that holds a run and one other of its track, of `toy` if it can be: read sooner than all."""
         few = self.place / "few" / f"{run.parents[1].name}-{run.parent.name}-{run.name}"
         if not few.exists():
-            others = [one for one in sorted(self.keys.values()) if one.parents[1] == run.parents[1] and one != run]
+            others = [one for one in self.keys.values() if one.parents[1] == run.parents[1] and one != run]
+            others.sort(key=lambda one: (one.parent.name != "toy", one))
             shutil.copytree(run.parents[1], few / run.parents[1].name, ignore=lambda folder, _: self._other(folder))
             for one in (run, *others[:1]):
                 shutil.copytree(one, few / one.relative_to(self.runs))
@@ -334,7 +343,7 @@ class _Material:
             from hashzoo.report.html.provenance import provenance
             from hashzoo.reproduction import read_run
 
-            owner = self._owner(content)
+            owner = self.failed if name == "error.txt" else self._owner(content)
             beside = owner.relative_to(self.runs)
             # Among all runs only each eighth time: reading them takes most of the time.
             runs = self._copied(self._few(owner) if zlib.crc32(content) % 8 else self.runs, str(beside / name), content)
@@ -354,18 +363,21 @@ class _Material:
         return read
 
     def tracks(self, name: str) -> Callable[[bytes], None]:
-        place = f"{self.track.name}/{name}"
-
         def read(content: bytes) -> None:
             from hashzoo.reopening import opened_as
-            from hashzoo.report import collect
+            from hashzoo.report import collect, make_table
+            from hashzoo.report.formats import markdown
             from hashzoo.rounds import score_run
             from hashzoo.track import Track
 
-            runs = self._copied(self._few(self.run), place, content)
-            collect(runs)
-            opened_as(runs / self.track.name)
-            score_run(Track.load(runs / self.track.name), runs / self.run.relative_to(self.runs))
+            online = b'"stream"' in content if name == "track.json" else zlib.crc32(content) % 4 == 0
+            run = self.streamed if online else self.run
+            place = run.parents[1].relative_to(self.runs)
+            runs = self._copied(self._few(run), str(place / name), content)
+            opened_as(runs / place)
+            score_run(Track.load(runs / place), runs / run.relative_to(self.runs))
+            for item in collect(runs):
+                markdown(make_table(item))
 
         return read
 
@@ -393,6 +405,23 @@ class _Material:
             if len(codes):
                 health(codes)
         score_run(Track.load(self.track), folder)
+
+    def rounds(self, content: bytes) -> None:
+        from hashzoo.rounds import score_run
+        from hashzoo.track import Track
+
+        score_run(Track.load(self.streamed.parents[1]), self._copied(self.streamed, "rounds.json", content))
+
+    def rows(self, name: str) -> Callable[[bytes], None]:
+        def read(content: bytes) -> None:
+            from hashzoo.data.prepared import Prepared
+
+            data = Prepared(self._copied(self.prepared, name, content), "hashzoo datasets prepare x")
+            data.check(True)
+            assert all(isinstance(data.text(row), str) for row in range(len(data)))
+            data.labels.sum(axis=0)
+
+        return read
 
     def manifests(self, content: bytes) -> None:
         from hashzoo.data.prepared import Prepared

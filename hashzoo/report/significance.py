@@ -28,6 +28,7 @@ def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.nd
     A run without per_query.npz is left out.
     """
     found: dict[Column, dict[str, dict[int, list[np.ndarray]]]] = defaultdict(lambda: defaultdict(dict))
+    lengths: dict[int, int] = {}  # queries of a fold: those of its track
     results = list(results)
     for result in results:
         path = Path(result["run"]) / "per_query.npz"
@@ -40,6 +41,11 @@ def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.nd
                 raise HashzooError(
                     f"{path} does not hold a precision of each query; delete the run and make it again",
                     exit_code=1,
+                )
+            lengths.setdefault(result.get("fold", 0), len(values[direction]))
+            if len(values[direction]) != lengths[result.get("fold", 0)]:
+                raise HashzooError(
+                    f"{path} is of other queries than the runs beside it; delete the run and make it again", exit_code=1
                 )
             folds = found[direction, result["bits"]][label_of(result, results)]
             folds.setdefault(result.get("fold", 0), []).append(values[direction])
