@@ -1,7 +1,7 @@
 """Does hashzoo keep what is finished, whatever happens to it? A campaign of faults, each with a look and a retry.
 
     python benchmarks/faults.py [--kills 300] [--refusals 60] [--truncations 100] [--jumps 60] [--only bench]
-                                [--seed 0] [--json]
+                                [--seed 0] [--seconds 3600] [--json]
 
 Kills: `bench`, `datasets prepare`, `encode` and `report --bundle`, and one of two benches that share a runs folder
 (together) or a cache (shared), are ended by SIGKILL, SIGTERM or SIGINT, at a change of a file or at a time, both at
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--truncations", type=int, default=100)
     parser.add_argument("--jumps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=int, default=86_400, help="no trial begins later")
     parser.add_argument("--only", help="one of bench, prepare, encode, report, together, shared")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
@@ -69,6 +70,8 @@ def main() -> None:
         cuts = faults.Truncations(nursery, Path(place)) if asked.truncations else None
         with contextlib.suppress(KeyboardInterrupt):
             for kind, number in trials:
+                if time.time() - start > asked.seconds:
+                    break
                 if kind == "truncation":
                     assert cuts is not None
                     file = rng.choice(cuts.candidates())

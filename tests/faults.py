@@ -86,9 +86,16 @@ class Ended:
 
 
 class Nursery:
-    """The process that forks the commands; `plugin` is a folder of installed plugins."""
+    """The process that forks the commands; `plugin` is a folder of installed plugins.
+
+    Attributes:
+        place: a folder for what scenarios share.
+        benched: how the bench ended that they begin with; None before it has run.
+    """
 
     def __init__(self, plugin: Path):
+        self.place = plugin.parent
+        self.benched: Ended | None = None
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(plugin), *filter(None, sys.path)]),
             "OMP_NUM_THREADS": "1",
@@ -155,14 +162,29 @@ class Scenario:
         self.begun, self.after = self.place / "begun", self.place / "after"
         self.begun.mkdir(parents=True)
         self.begin()
-        shutil.copytree(self.begun, self.after)
-        ended = nursery.run(self.after, *self.words)
-        assert ended.code == 0, ended
+        ended = self.undisturbed()
         self.changes, self.seconds = ended.changes, ended.seconds
         self.expected = self.outcome(self.after)
 
     def begin(self) -> None:
         """Fill `begun`."""
+
+    def undisturbed(self) -> Ended:
+        """Fill `after`."""
+        shutil.copytree(self.begun, self.after)
+        ended = self.nursery.run(self.after, *self.words)
+        assert ended.code == 0, ended
+        return ended
+
+    def benched(self, folder: Path) -> Ended:
+        """Make a folder in which a bench has ended; it is trained once for all scenarios."""
+        whole = self.nursery.place / "benched"
+        if self.nursery.benched is None:
+            whole.mkdir()
+            self.nursery.benched = self.nursery.run(whole, *BENCH)
+            assert self.nursery.benched.code == 0, self.nursery.benched
+        shutil.copytree(whole, folder, dirs_exist_ok=True)
+        return self.nursery.benched
 
     def outcome(self, folder: Path) -> Any:
         """What counts of a finished command: equal for an undisturbed one and for one that was taken up again."""
@@ -227,6 +249,9 @@ class Bench(Scenario):
 
     name, words = "bench", BENCH
 
+    def undisturbed(self) -> Ended:
+        return self.benched(self.after)
+
     def outcome(self, folder: Path) -> Any:
         """Scores and codes of every run, and the bytes of the table (of that one which has no seconds)."""
         table = self.nursery.run(folder, "report", "--latex")
@@ -281,8 +306,7 @@ class Encode(Scenario):
     name = "encode"
 
     def begin(self) -> None:
-        ended = self.nursery.run(self.begun, *BENCH)
-        assert ended.code == 0, ended
+        self.benched(self.begun)
         run = next((self.begun / "runs").glob("*/toy/*-16-*"))
         self.words = ("encode", str(run.relative_to(self.begun)), "--out", "codes", "--split", "all")
 
@@ -308,8 +332,7 @@ class Report(Scenario):
     name, words = "report", ("report", "--bundle", "out.zip")
 
     def begin(self) -> None:
-        ended = self.nursery.run(self.begun, *BENCH)
-        assert ended.code == 0, ended
+        self.benched(self.begun)
 
     def outcome(self, folder: Path) -> Any:
         return (folder / "out.zip").read_bytes(), files(folder / "runs")
@@ -374,8 +397,7 @@ class Truncations(Scenario):
     )
 
     def begin(self) -> None:
-        ended = self.nursery.run(self.begun, *BENCH)
-        assert ended.code == 0, ended
+        self.benched(self.begun)
         self.run = str(next((self.begun / "runs").glob("*/toy/*-16-*")).relative_to(self.begun))
         self.words = ("encode", self.run, "--out", "codes")
 
