@@ -20,7 +20,7 @@ lint: $(READY)  ## Style and types
 
 $(READY): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[lite,emoji,data,search,serve,figures,exports,onnx,ray,dev]' $(PLUGINS:%=-e %)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[lite,emoji,data,search,serve,figures,exports,onnx,ray,remote,dev]' $(PLUGINS:%=-e %)
 	touch $@
 
 clean:  ## Remove the virtual environment; runs and the cache stay

@@ -1,12 +1,12 @@
 """What does a cell of a bench cost beyond its training: start, caches, encoding, evaluation, writing?
 
-    python benchmarks/cell_overhead.py [--queries 10000] [--database 20000] [--bits 64] [--json]
+    python benchmarks/cell_overhead.py [--rows 10000] [--queries 10000] [--database 20000] [--bits 64] [--json]
 
-A data set of random features (512 numbers a row) is put into a temporary cache, and `hashzoo.bench` trains cells on
-it in a process of its own: once so that every cache is full, then with other seeds. The method is `random`, which
-learns nothing, so that all of its time is overhead. `cell` is the least that a cell took in a process that had trained
-one already, `first cell` what the first one took, with all that is imported and opened for it; `cpu` is user and
-system time of all threads.
+A data set of random features (512 numbers a row) with so many training rows, queries and database rows is put into a
+temporary cache, and `hashzoo.bench` trains cells on it in a process of its own: once so that every cache is full, then
+with other seeds. The method is `random`, which learns nothing, so that all of its time is overhead. `cell` is the least
+that a cell took in a process that had trained one already, `first cell` what the first one took, with all that is
+imported and opened for it; `cpu` is user and system time of all threads.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-WIDTH, CLASSES, TRAINED = 512, 24, 5_000
+WIDTH, CLASSES = 512, 24
 METHOD = "random"
 
 
-def prepare(queries: int, database: int) -> None:
-    """Put the data set files/random into the cache."""
+def prepare(train: int, queries: int, database: int) -> None:
+    """Put the data set files/random into the cache; the training rows are the first of the database."""
     from hashzoo.data.base import Splits
     from hashzoo.data.prepared import Rows, write_prepared
     from hashzoo.storage import cache_dir
@@ -40,8 +40,12 @@ def prepare(queries: int, database: int) -> None:
     labels = draw.random((rows, CLASSES)) < 0.1
     features = {role: draw.standard_normal((rows, WIDTH), dtype=np.float32) for role in ("image", "text")}
     order = np.arange(rows)
-    train = order[queries : queries + min(TRAINED, database)]
-    splits = Splits(train=train, query=order[:queries], database=order[queries:], rule="in order")
+    splits = Splits(
+        train=order[queries : queries + min(train, database)],
+        query=order[:queries],
+        database=order[queries:],
+        rule="in order",
+    )
     content = Rows([f"label{n}" for n in range(CLASSES)], labels, splits, features=features, source={"notes": []})
     write_prepared(cache_dir() / "datasets" / "files" / "random", "files/random", content, "random numbers")
 
@@ -69,6 +73,7 @@ def cells(seeds: list[int], bits: int, runs: Path) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000, help="training rows, at most those of the database")
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--database", type=int, default=20_000)
     parser.add_argument("--bits", type=int, default=64)
@@ -81,12 +86,17 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HASHZOO_CACHE"] = str(Path(folder) / "cache")
-        prepare(asked.queries, asked.database)
+        prepare(asked.rows, asked.queries, asked.database)
         command = [sys.executable, __file__, "--runs", str(Path(folder) / "runs"), "--bits", str(asked.bits), "--seeds"]
         subprocess.run([*command, "100"], check=True, stdout=subprocess.DEVNULL)  # fills the caches, compiles kernels
         done = subprocess.run([*command, "0", "1", "2", "3"], check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(done.stdout)
-    result = {"queries": asked.queries, "database": asked.database, "bits": asked.bits}
+    result = {
+        "rows": min(asked.rows, asked.database),
+        "queries": asked.queries,
+        "database": asked.database,
+        "bits": asked.bits,
+    }
     for clock in ("wall", "cpu"):
         result |= {f"first_cell_{clock}_s": found[clock][0], f"cell_{clock}_s": min(found[clock][1:])}
     result["evaluation_s"] = min(found["evaluate"][1:])

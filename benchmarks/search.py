@@ -17,6 +17,9 @@ build_s     CPU seconds (Milvus: of the clock) from codes to an index that can b
 bytes_per_item  growth of the resident memory while it was built; of Milvus and DuckDB, the size of the file; null where
             there are too few codes to tell
 ratio_to_faiss_flat  qps as a multiple of that of faiss-flat in the same case
+
+`memory` is no engine: for each query it adds up the words of all codes, and finds nothing. Whoever compares a query
+with every code reads as much, and cannot be much faster.
 """
 
 # ruff: noqa: E402 (the path and the number of threads must be set before the imports that they concern)
@@ -77,9 +80,10 @@ QUICK = (
     Case(
         100_000, 64, "clustered", 1000, ("exact", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-multihash", "duckdb")
     ),
-    Case(1_000_000, 64, "random", 200, ("exact", "faiss-flat", "faiss-ivf", "duckdb")),
+    Case(1_000_000, 64, "random", 200, ("exact", "faiss-flat", "memory", "faiss-ivf", "duckdb")),
+    Case(1_000_000, 128, "random", 200, ("exact", "faiss-flat", "memory")),
 )
-ALL = ("exact", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-multihash", "duckdb", "milvus")
+ALL = ("exact", "faiss-flat", "memory", "faiss-ivf", "faiss-hnsw", "faiss-multihash", "duckdb", "milvus")
 
 
 def affordable_engines(n: int, bits: int, codes: str) -> tuple[str, ...]:
@@ -97,7 +101,7 @@ FULL = (
         for bits in (64, 128)
         for codes in ("random", "clustered")
     ),
-    Case(100_000_000, 64, "random", 200, ("exact", "faiss-flat")),
+    Case(100_000_000, 64, "random", 200, ("exact", "faiss-flat", "memory")),
 )
 
 
@@ -157,7 +161,9 @@ def built(name: str, codes: Codes, folder: Path) -> Engine:
     clock = time.perf_counter if name == "milvus" else time.process_time
     before, start = resident(), clock()
     batches: tuple[int, ...] = ()
-    if name == "duckdb":
+    if name == "memory":
+        engine = Engine({"": reading(codes)}, (1,), clock)
+    elif name == "duckdb":
         connection = duckdb_of(codes, ids, folder / "codes.duckdb")
         engine = Engine({"": duckdb_search(connection, codes.bits)}, (1,), clock)
     else:
@@ -193,6 +199,18 @@ def index_of(name: str, bits: int) -> tuple[Any, dict[str, Callable[[], None]] |
     from hashzoo_milvus.index import MilvusIndex
 
     return MilvusIndex(bits), None
+
+
+def reading(codes: Codes) -> Search:
+    """Reads all codes once a query, and finds nothing."""
+    words = codes.data.reshape(-1).view(np.uint64)
+
+    def read(queries: Codes, k: int) -> np.ndarray:
+        for _ in range(len(queries)):
+            words.sum()
+        return np.full((len(queries), k), -1)
+
+    return read
 
 
 def duckdb_of(codes: Codes, ids: np.ndarray, path: Path) -> Any:

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
+from hashzoo import shared
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
 from hashzoo.storage import (
@@ -115,7 +116,7 @@ def cached_array(preimage: dict[str, Any], block: int, make: Make, description: 
 
     Blocks that are finished are kept when the making ends early: the next call goes on with those that are missing.
     Of several processes that want the same array one makes it, and the others wait. A file that does not match the
-    digest stored beside it is said to be damaged and made again.
+    digest stored beside it is said to be damaged and made again. Machines may share arrays (see `hashzoo.shared`).
 
     Args:
         preimage: everything that can change the content; "rows" is their number.
@@ -126,16 +127,19 @@ def cached_array(preimage: dict[str, Any], block: int, make: Make, description: 
     key = digest(preimage)[:24]
     path = cache_dir() / "features" / f"{key}.npy"
     found = _stored(path)
-    if found is not None:
-        return found
-    if not path.with_suffix(".json").exists():
-        _say_what_changed(path.parent, preimage)
-    with _alone(key):
-        # Another process may have made it meanwhile; that it is damaged has been said.
-        found = _stored(path, quiet=True)
-        if found is None:
-            _make(path, preimage, block, make, description, unit)
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
+    if found is None:
+        if not path.with_suffix(".json").exists():
+            _say_what_changed(path.parent, preimage)
+        with _alone(key):
+            # Another process may have made it meanwhile; that it is damaged has been said.
+            found = _stored(path, quiet=True)
+            if found is None:
+                shared.fetch(path, preimage)
+                found = _stored(path, quiet=True)
+            if found is None:
+                _make(path, preimage, block, make, description, unit)
+                found = np.load(path, mmap_mode="r", allow_pickle=False)
+    shared.push(path, preimage)
     return found
 
 

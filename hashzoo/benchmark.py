@@ -17,6 +17,7 @@ from hashzoo.data import Dataset
 from hashzoo.data.folds import MAX_FOLDS
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
+from hashzoo.mirror import check_fresh
 from hashzoo.opening import train_data
 from hashzoo.plan import Plan, check_device, plan_of
 from hashzoo.recipe import Cell, parse_encoders
@@ -132,7 +133,7 @@ def bench(
         folds: k-fold cross-validation over the rows of train and val: a track for each fold, and no query
             row of the data set's own split is used (see `hashzoo.data.folds`).
         fold_seed: decides which row is in which fold.
-        runs: the folder that keeps runs.
+        runs: the folder that keeps runs, or an address of any file system that fsspec knows: "s3://bucket/prefix".
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: of the CPU for each run; when None one, or all for a run that trains an encoder along.
         jobs: cells that are trained side by side, each in a process of its own; None is what suits the machine, or as
@@ -199,6 +200,7 @@ def bench_all(
     plans: list[Plan] = []
     for request in requests:
         request.check()
+        check_fresh(os.fspath(request.runs), fresh)
         plans += _plans(request, plans[-1] if plans else None)
     tasks = [(number, cell) for number, plan in enumerate(plans) for cell in plan.cells]
     own = share.of_tasks(plans, tasks) if share else range(len(tasks))
@@ -206,10 +208,14 @@ def bench_all(
 
     def tell(kind: str, task: int, content: dict[str, Any]) -> None:
         number, cell = tasks[task]
+        mirror = plans[number].mirror
         if kind == "done":
-            results[task] = content
+            results[task] = content = mirror.of_worker(content) if mirror is not None else content
         watch(Event(kind, task + 1, len(tasks), cell, content, plans[number].called if len(plans) > 1 else ""))
 
+    if not fresh:
+        for number in dict.fromkeys(tasks[task][0] for task in own):
+            plans[number].fetch([tasks[task][1] for task in own if tasks[task][0] == number])
     waiting = []
     for task in own:
         number, cell = tasks[task]

@@ -216,15 +216,21 @@ def health(codes: Codes) -> dict[str, int | float]:
 
 
 def _bit_correlation(codes: Codes) -> float:
-    step = max(1, -(-len(codes) * codes.bits**2 // CORRELATION_WORK))
-    spins = codes[::step].unpack().astype(np.float32) * 2 - 1
-    mean = spins.mean(axis=0, dtype=np.float64)
+    codes = codes[:: max(1, -(-len(codes) * codes.bits**2 // CORRELATION_WORK))]
+    sums, products = np.zeros(codes.bits), np.zeros((codes.bits, codes.bits))
+    for start in range(0, len(codes), PACK_ROWS):
+        spins = codes[start : start + PACK_ROWS].unpack().astype(np.float32)
+        spins *= 2
+        spins -= 1
+        sums += spins.sum(axis=0, dtype=np.float64)
+        products += spins.T @ spins  # whole numbers, which float32 holds exactly up to 2^24
+    mean = sums / len(codes)
     varying = np.abs(mean) < 1
     pairs = int(varying.sum()) * (int(varying.sum()) - 1)
     if not pairs:
         return 0.0
-    spins, mean = spins[:, varying], mean[varying]
-    covariance = (spins.T @ spins).astype(np.float64) / len(spins) - np.outer(mean, mean)
+    mean = mean[varying]
+    covariance = products[np.ix_(varying, varying)] / len(codes) - np.outer(mean, mean)
     deviation = np.sqrt(1 - mean**2)
     correlation = np.abs(covariance / np.outer(deviation, deviation))
     return float((correlation.sum() - np.trace(correlation)) / pairs)

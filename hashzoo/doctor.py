@@ -16,7 +16,8 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
-from hashzoo import guard, zoo
+from hashzoo import guard, shared, zoo
+from hashzoo.errors import HashzooError
 from hashzoo.plugin import GROUP
 from hashzoo.storage import cache_dir
 
@@ -41,7 +42,7 @@ def examine() -> list[Finding]:
     known = zoo.assemble(without=frozenset(deadly))
     in_use = [plugin.distribution for plugin in known.plugins if plugin.state != "blocked"]
     lacking = [finding for owner in dict.fromkeys(in_use) for finding in _requirements(owner)]
-    machine = [_python(), *lacking, _torch(), *_weights(), _npm(), _cache(), _runs()]
+    machine = [_python(), *lacking, _torch(), *_weights(), _npm(), _cache(), _runs(), *_features()]
     return [*machine, *_plugins(known, deadly), *_without_entry_point()]
 
 
@@ -162,6 +163,19 @@ def _runs() -> Finding:
     if folder.exists() and not folder.is_dir():
         return Finding("problem", "runs", f"{folder} is a file, where runs would be kept; {elsewhere}")
     return _kept_in("runs", folder, elsewhere)
+
+
+def _features() -> list[Finding]:
+    """The address at which machines share features, if there is one: whether it answers."""
+    mend = f"run: unset {shared.VARIABLE}, and features are computed here"
+    try:
+        store = shared.store()
+        if store is None:
+            return []
+        store.list()
+    except HashzooError as error:
+        return [Finding("problem", shared.VARIABLE, f"{error}; or {mend}")]
+    return [Finding("ok", shared.VARIABLE, store.address)]
 
 
 def _kept_in(name: str, folder: Path, elsewhere: str) -> Finding:

@@ -20,6 +20,7 @@ from hashzoo.data.folds import InFold
 from hashzoo.data.locks import alone
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
+from hashzoo.mirror import LOCKS, Mirror, check_fetched, place_of
 from hashzoo.opening import dataset_settings, open_dataset, train_data
 from hashzoo.recipe import ROLES, Cell, Recipe, build, check_used, pair_of
 from hashzoo.records import RUN, check_files, files_of, read_record
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from hashzoo.workbench import Workbench
 
-LOCKS = ".locks"  # of a track's folder: a file for each run that was trained in it
 OPENED = "dataset.json"  # of a track's folder: how its data set was named
 
 
@@ -61,6 +61,7 @@ def plan_of(
     words: dict[str, Any] = {"cells": cells, "dataset": dataset, "settings": settings, "runs": runs}
     words |= {"device": device, "threads": threads, "batch_size": batch_size, "allow_overlap": allow_overlap}
     words |= {"fold": fold, "stream": stream}
+    folder, mirror = place_of(runs)
     assignments = parse_assignments(settings, {cell.method: None for cell in cells})
     typed = [assignment for assignment in assignments if assignment.section == "dataset"]
     about: dict[str, Value] = {}
@@ -82,7 +83,8 @@ def plan_of(
         whole=whole,
         dataset=data,
         track=track,
-        runs=Path(runs),
+        runs=folder,
+        mirror=mirror,
         cells=cells,
         assignments=assignments,
         about=about,
@@ -101,6 +103,8 @@ class Plan:
     Attributes:
         whole: the data set as it was opened.
         dataset: the data set with the splits of the track.
+        runs: the folder in which runs are worked on.
+        mirror: what that is of, where the runs are kept at an address.
         cells: all that are asked for on this track.
         assignments: what was set, swept settings of the data among it; cells have swept ones of their own beside.
         about: every setting of the data set, as "dataset.size".
@@ -115,6 +119,7 @@ class Plan:
     dataset: Dataset
     track: Track
     runs: Path
+    mirror: Mirror | None
     cells: list[Cell]
     assignments: list[Assignment]
     about: dict[str, Value]
@@ -125,6 +130,7 @@ class Plan:
     words: dict[str, Any]
     called: str = ""
     swept: dict[str, str] = field(default_factory=dict)
+    _track_pushed: bool = False
     _built: dict[tuple[Any, ...], Recipe] = field(default_factory=dict)
     _requests: dict[str, dict[str, Path]] = field(default_factory=dict)
 
@@ -132,10 +138,15 @@ class Plan:
         """Have other cells."""
         self.cells = self.words["cells"] = cells
 
+    def fetch(self, cells: list[Cell]) -> None:
+        """Bring those runs of some cells here that are finished at the address of the runs, if they have one."""
+        if self.mirror is not None:
+            self.mirror.fetch_asked(self.track.id, {self.request(cell): cell for cell in cells})
+
     def finished(self, cell: Cell) -> dict[str, Any] | None:
         """The result of a run that was asked for in the same words, in an unchanged environment."""
         folder = self._folders(cell.method).get(self.request(cell))
-        result = self._reuse(folder) if folder is not None else None
+        result = self._found(folder) if folder is not None else None
         if result is not None:
             self._keep_track()
         return result
@@ -150,11 +161,11 @@ class Plan:
         recipe, description, folder = self._described(cell)
         key, request, about = run.key_of(description), self.request(cell), self._about()
         with self._alone(folder, key):
-            reused = None if fresh else self._reuse(folder)
+            reused = None if fresh else self._found(folder)
             if reused is not None and reused["key"] == key:
                 return reused | {"settings": run.typed_settings(description)}
             result = run.train_cell(self._workbench, recipe, cell, folder, description, request, watch, about)
-        return result | {"reused": False, "run": str(folder)}
+            return self._kept(folder, result)
 
     def fail(self, cell: Cell, reason: str) -> dict[str, Any]:
         """Keep that a cell cannot be trained, and why; its result."""
@@ -164,7 +175,7 @@ class Plan:
         request, about = self.request(cell), self._about()
         with self._alone(folder, run.key_of(description)):
             result = run.fail_cell(self._workbench, recipe, cell, folder, description, request, reason, about)
-        return result | {"reused": False, "run": str(folder)}
+            return self._kept(folder, result)
 
     def _alone(self, folder: Path, key: str) -> contextlib.AbstractContextManager[None]:
         """Nobody else writes the run meanwhile."""
@@ -296,6 +307,24 @@ class Plan:
         if isinstance(name, str) and not path.exists():
             settings = [f"{given.path}={given.text}" for given in typed]
             write_json(path, {"schema": 1, "name": name, "settings": settings, "fold": self.words["fold"]})
+        if self.mirror is not None and not self._track_pushed:
+            self.mirror.push_track(folder)
+            self._track_pushed = True
+
+    def _found(self, folder: Path) -> dict[str, Any] | None:
+        """The result in a folder, or else at the address that it mirrors, which gets what it lacks."""
+        result = self._reuse(folder)
+        if self.mirror is not None and result is not None:
+            self.mirror.push(folder)
+        elif self.mirror is not None and self.mirror.take(folder):
+            result = self._reuse(folder)
+        return result
+
+    def _kept(self, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+        """The result of a cell that has ended, which is pushed; or that of another machine, if that was first."""
+        if self.mirror is not None and not self.mirror.push(folder) and self.mirror.take(folder):
+            result = self._reuse(folder) or result
+        return result if "reused" in result else result | {"reused": False, "run": str(folder)}
 
     def _reuse(self, folder: Path) -> dict[str, Any] | None:
         """The result in a folder, scored again if the evaluator has changed; None when the run is not complete."""
@@ -305,12 +334,12 @@ class Plan:
         try:
             result = read_result(path)
             read_record(folder / "run.json", RUN)  # without it, nobody could say what the result is of
-            check_files(folder, result)
+            (check_files if self.mirror is None else check_fetched)(folder, result)
             if result["evaluator"] != evaluator_digest():
                 scores, per_query = score_run(self.track, folder)
                 result |= scores
                 write_arrays(folder / "per_query.npz", per_query)
-                write_json(path, result | {"files": files_of(folder)})
+                write_json(path, result | {"files": result.get("files", {}) | files_of(folder)})
             return result | {"reused": True, "run": str(folder)}
         except HashzooError:
             return None  # a damaged result is no result: the cell is trained again

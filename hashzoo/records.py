@@ -13,7 +13,8 @@ from hashzoo.errors import HashzooError
 from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, Real, check
 from hashzoo.storage import digest, file_digest, read_json
 
-WRITTEN = ("train.jsonl", "model.safetensors", "codes.npz", "per_query.npz")  # by a run, before its result
+# By a run, before its result; the last two of an online run alone.
+WRITTEN = ("train.jsonl", "model.safetensors", "codes.npz", "per_query.npz", "rounds.json", "rounds.npz")
 MOST_BYTES = 2**26  # of one file; those of real runs have some 20,000
 MAX_BITS, MAX_THREADS, MAX_SEED = 4096, 1024, 2**32 - 1
 

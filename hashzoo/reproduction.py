@@ -7,6 +7,7 @@ A record is data (see `hashzoo.records`): its names are looked up among the part
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from hashzoo.benchmark import Event
 from hashzoo.codes import Codes, load_codes
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
+from hashzoo.mirror import check_fresh, place_of
 from hashzoo.plan import OPENED, Plan, check_device, plan_of
 from hashzoo.recipe import ROLES, Cell
 from hashzoo.records import DESCRIPTION, RUN, TRACK_FILE, key_of, read_record
@@ -146,7 +148,7 @@ def read_run(path: Path) -> Record:
 def repeat(
     record: Record,
     *,
-    runs: Path,
+    runs: str | os.PathLike[str],
     device: str | None = None,
     dataset: str | None = None,
     settings: Iterable[str] = (),
@@ -158,7 +160,7 @@ def repeat(
 
     Args:
         record: what `read_run` gives.
-        runs: the folder that keeps the repetition; a finished one is reused. Not the folder that the record lies in.
+        runs: the folder or address that keeps the repetition; a finished one is reused. Not that of the record.
         device: "cpu", "cuda" and such; None is the kind of device that the run was made on.
         dataset: the name of its data set here, if it has another: "table:/elsewhere/photos.csv".
         settings: such as "image.weights=/elsewhere/weights.safetensors"; they win over those of the record.
@@ -169,11 +171,12 @@ def repeat(
     Raises:
         HashzooError: something that the run was made of is not installed, cannot be opened, or refuses a setting.
     """
-    if record.folder.resolve().is_relative_to(runs.resolve()):
+    check_fresh(os.fspath(runs), fresh)
+    if record.folder.resolve().is_relative_to(place_of(os.fspath(runs))[0].resolve()):
         raise HashzooError(
             f"the repetition of {record.folder} would be written over it; name another folder, such as --runs repeated"
         )
-    plan = _plan(record, runs, device, dataset, list(settings), batch_size)
+    plan = _plan(record, os.fspath(runs), device, dataset, list(settings), batch_size)
     cell = record.cell
     plan.check()
     plan.open()
@@ -225,7 +228,7 @@ def compare_scores(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> Iter
 
 
 def _plan(
-    record: Record, runs: Path, device: str | None, dataset: str | None, typed: list[str], batch_size: int | None
+    record: Record, runs: str, device: str | None, dataset: str | None, typed: list[str], batch_size: int | None
 ) -> Plan:
     """The plan of the one cell; defaults that are others here are set as the run had them."""
     about, track = record.about, record.about["track"]
@@ -243,7 +246,7 @@ def _plan(
         plan_of,
         [record.cell],
         dataset or record.opened.name,
-        runs=str(runs),
+        runs=runs,
         device=device,
         threads=about["threads"],
         batch_size=batch_size,

@@ -20,7 +20,7 @@ from helpers import HERE, Outcome, Site, forget
 from hashzoo import guard
 
 collect_ignore = ["third_party"]  # packages with tests of their own; test_third_party.py runs those
-VARIABLES = ("HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT", "HASHZOO_DEBUG", "COLUMNS")
+VARIABLES = ("HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT", "HASHZOO_DEBUG", "HASHZOO_FEATURES", "COLUMNS")
 PLUGIN_LINE = r"hashzoo: plugin '\w+' \([\w. -]+\) is (broken|incompatible): "
 
 

@@ -18,7 +18,19 @@ NUMERIC = {"torch", "timm", "open_clip", "transformers", "torchvision"}
 HEAVY = NUMERIC | {"numba", "pandas", "scipy", "matplotlib"}
 # Nothing downstream is imported upstream: a package imports those before it and itself, at module level or later.
 ORDER = (
-    {"errors", "storage", "progress", "plugin", "processors", "settings", "arrays", "shapes", "records"},
+    {
+        "errors",
+        "storage",
+        "progress",
+        "plugin",
+        "processors",
+        "settings",
+        "arrays",
+        "shapes",
+        "records",
+        "remote",
+        "shared",
+    },
     {"guard", "source"},
     {"admission"},
     {"builtin", "zoo"},
@@ -30,6 +42,7 @@ ORDER = (
     {"scan"},
     {"search"},
     {"track", "rounds"},
+    {"mirror"},
     {"recipe", "suite"},
     {"opening"},
     {"workbench"},
@@ -100,10 +113,11 @@ def closure(name: str, seen: set[str]) -> set[str]:
         (("__init__.py", "plugin.py", "zoo.py", "settings.py", "builtin.py", "errors.py"), HEAVY | {"numpy"}),
         (("admission.py", "guard.py", "source.py"), HEAVY | {"numpy"}),
         (("cli/*.py",), HEAVY | {"numpy", "rich.console", "rich.table"}),
-        (("storage.py", "shapes.py", "records.py", "progress.py", "doctor.py"), HEAVY | {"numpy"}),
+        (("storage.py", "shapes.py", "records.py", "progress.py", "doctor.py"), HEAVY | {"numpy", "fsspec"}),
+        (("remote.py", "shared.py"), HEAVY | {"numpy", "fsspec"}),
         (
             ("recipe.py", "track.py", "rounds.py", "benchmark.py", "plan.py", "sweep.py", "opening.py", "data/*.py"),
-            HEAVY,
+            HEAVY | {"fsspec"},
         ),
         (("codes.py", "search/*.py"), HEAVY),
         (("kernels.py", "scan.py", "evaluator/*.py"), HEAVY - {"numba"}),

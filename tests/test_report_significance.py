@@ -88,6 +88,11 @@ def test_a_run_without_values_of_its_queries_is_left_out(results):
     assert set(significance.per_query(results)[("i2t", 16)]) == {"near", "worse"}
 
 
+def test_only_the_rows_that_are_asked_for_are_read(results):
+    Path(results[1]["run"], "per_query.npz").write_bytes(b"damaged")
+    assert set(significance.per_query(results, ("best", "worse"))[("i2t", 16)]) == {"best", "worse"}
+
+
 def test_two_rows_are_compared_column_by_column(results):
     ((compared),) = significance.compare([{"track": TRACK, "results": results}], "best", "worse")
     assert [(row["direction"], row["bits"]) for row in compared["rows"]] == [("i2t", 16), ("t2i", 16), ("mean", 16)]

@@ -37,7 +37,7 @@ def test_every_number_outside_the_tables_stands_in_one():
 
 
 @tables
-def test_a_table_has_its_methods_three_times_and_the_page_says_which_it_lacks(name):
+def test_a_table_has_its_methods_with_all_seeds_and_the_page_says_which_it_lacks(name):
     benches, _ = read_bench_file(FOLDER / f"{name}.toml", {})
     asked = {method for bench in benches for method in bench["methods"]}
     section = record.PAGE.read_text(encoding="utf-8").partition(f"\n## {name.replace('-', '/')}\n")[2]
@@ -46,16 +46,17 @@ def test_a_table_has_its_methods_three_times_and_the_page_says_which_it_lacks(na
     runs = read_json(FOLDER / f"{name}.json")["results"]
     assert {run["status"] for run in runs} == {"ok"}
     for method in asked:
-        assert sorted(run["seed"] for run in runs if run["method"] == method) == [0, 1, 2], method
+        assert sorted(run["seed"] for run in runs if run["method"] == method) == list(benches[0]["seeds"]), method
     assert f"<!-- begin {name} -->" in record.PAGE.read_text(encoding="utf-8")
 
 
 @tables
-def test_every_method_but_the_baseline_is_tested_against_it(name):
+def test_every_method_is_tested_against_the_baseline_and_against_random_codes(name):
     found = read_json(FOLDER / f"{name}.json")
     labels = {run["label"] for run in found["results"]}
-    assert len(labels) == len(found["comparisons"]) + 1
-    assert labels - {row["label"] for row in found["comparisons"]} == {record.BASELINE}
-    for row in found["comparisons"]:
-        low, high = row["interval"]
-        assert low <= row["difference"] <= high
+    for tests, other in ((found["comparisons"], record.BASELINE), (found["against_random"], record.FLOOR)):
+        assert len(labels) == len(tests) + 1
+        assert labels - {row["label"] for row in tests} == {other}
+        for row in tests:
+            low, high = row["interval"]
+            assert low <= row["difference"] <= high

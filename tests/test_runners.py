@@ -202,7 +202,9 @@ def test_a_worker_makes_the_plans_that_the_bench_has(asked, tiny, monkeypatch):
 
 
 def test_a_node_that_cannot_make_the_same_runs_says_so(tmp_path):
-    plan = SimpleNamespace(runs=tmp_path, track=SimpleNamespace(id="track"), request=lambda cell: "other")
+    track = SimpleNamespace(id="track")
+    plan = SimpleNamespace(runs=tmp_path, mirror=None, track=track, request=lambda cell: "other")
+    worker._check_same(SimpleNamespace(mirror="of an address", request=lambda cell: "this"), None, "this")
     with pytest.raises(HashzooError, match="does not see the runs folder .* give --runs a folder that all nodes share"):
         worker._check_same(plan, None, "this")
     (tmp_path / "track").mkdir()

@@ -1,7 +1,8 @@
-"""docs/scale.md: shards that are merged as it says answer like one collection."""
+"""docs/scale.md: shards that are merged as it says answer like one collection; its figures are those recorded."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from hashzoo.codes import pack
 from hashzoo.search import Collection
 
-PAGE = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("rows", [4, 300])
@@ -34,3 +36,14 @@ def test_merged_shards_answer_like_one_collection(rows, tmp_path):
     assert np.array_equal(found["ids"][:, :width], wanted.ids)
     assert np.array_equal(found["distances"][:, :width], wanted.distances)
     assert (found["ids"][:, width:] == -1).all()
+
+
+def test_memory_of_cells_is_what_was_recorded(capsys, monkeypatch):
+    spec = importlib.util.spec_from_file_location("memory", ROOT / "benchmarks" / "memory.py")
+    memory = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(memory)
+    monkeypatch.setattr("sys.argv", ["memory.py", "--read", str(ROOT / "benchmarks" / "memory.json")])
+    memory.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 10
+    assert all(f"    {line}\n" in PAGE for line in lines)

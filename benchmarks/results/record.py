@@ -16,11 +16,12 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hashzoo.report.costs import short
-from hashzoo.report.significance import compare
+from hashzoo.report.significance import LEVEL, compare
 from hashzoo.report.table import label_of, score
 from hashzoo.storage import read_json
 
@@ -33,6 +34,7 @@ PAGE = HERE / "README.md"
 RUNS = Path("runs/results")
 BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)
 BASELINE = "dcmh"  # the method that every other one is tested against
+FLOOR = "random"  # and what every method must beat
 KEPT = ("method", "settings", "bits", "seed", "status", "floor", "ceiling", "cost", "status_of_constants")
 
 Run = dict[str, Any]
@@ -63,7 +65,6 @@ def recorded(track: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a bench: scores and costs of each run, tests against the baseline, and what made them."""
     results = track["results"]
     labels = dict.fromkeys(label_of(run, results) for run in results)
-    baseline = next(label for label in labels if label.split()[0] == BASELINE)
     plugins = {run["plugin"]["name"]: run["plugin"] for run in results}
     return {
         "schema": 1,
@@ -76,22 +77,31 @@ def recorded(track: dict[str, Any]) -> dict[str, Any]:
             | {"map": {direction: found["map"] for direction, found in run["scores"].items()}}
             for run in results
         ],
-        "comparisons": [
-            {"label": label, **row}
-            for label in labels
-            if label != baseline
-            for found in compare([track], label, baseline)
-            for row in found["rows"]
-            if row["direction"] == "mean"
-        ],
+        "comparisons": tests(track, labels, BASELINE),
+        "against_random": tests(track, labels, FLOOR),
     }
 
 
+def tests(track: dict[str, Any], labels: Iterable[str], name: str) -> list[dict[str, Any]]:
+    """Each row against that of a method, in the mean of both directions."""
+    other = next(label for label in labels if label.split()[0] == name)
+    return [
+        {"label": label, **row}
+        for label in labels
+        if label != other
+        for found in compare([track], label, other)
+        for row in found["rows"]
+        if row["direction"] == "mean"
+    ]
+
+
 def written(page: str) -> str:
-    """The page with each of its blocks made from the recorded result of that name."""
+    """The page with each of its blocks made from the recorded result of that name, where there is one."""
 
     def block(match: re.Match[str]) -> str:
-        record = json.loads((HERE / f"{match[2]}.json").read_text(encoding="utf-8"))
+        if not (path := HERE / f"{match[2]}.json").exists():
+            return match[0]
+        record = json.loads(path.read_text(encoding="utf-8"))
         return f"{match[1]}{table(record)}\n{made(record)}{match[3]}"
 
     return BLOCK.sub(block, page)
@@ -133,11 +143,16 @@ def tested(row: dict[str, Any] | None) -> list[str]:
 def made(record: dict[str, Any]) -> str:
     """What made the numbers."""
     counts, runs = record["track"]["counts"], record["results"]
-    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    seeds = sorted({run["seed"] for run in runs})
+    below = [row["label"] for row in record["against_random"] if row["difference"] <= 0 or row["p"] >= LEVEL]
+    highest = max(row["p"] for row in record["against_random"] if row["label"] not in below)
+    exceptions = f" but {', '.join(below)}" if below else ""
     return (
-        f"{len(runs)} runs, seeds {seeds}, {runs[0]['bits']} bits; {counts['query']:,} queries, {counts['database']:,} "
-        f"database rows, {counts['train']:,} training rows; chance {score(runs[0]['floor'])}, codes made of the labels "
-        f"{score(runs[0]['ceiling'])}; {sources(record)}.\n"
+        f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}, {runs[0]['bits']} bits; "
+        f"{counts['query']:,} queries, {counts['database']:,} database rows, {counts['train']:,} training rows; chance "
+        f"{score(runs[0]['floor'])}, codes made of the labels {score(runs[0]['ceiling'])}; every method"
+        f"{exceptions} is better than random codes, p at most {highest:.4f}; "
+        f"{sources(record)}.\n"
     )
 
 

@@ -25,7 +25,10 @@ Settings = Annotated[
         help="A setting, such as trainer.lr=1e-3, dataset.size=64 or train_data.label_noise=0.2; may be given often.",
     ),
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="The folder that keeps runs.")]
+Runs = Annotated[
+    str,
+    typer.Option("--runs", help="The folder that keeps runs, or an address, shared by machines: s3://bucket/prefix."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[
     int | None,
@@ -87,7 +90,7 @@ def bench(
         int | None, typer.Option("--folds", help="k-fold cross-validation over the training rows; no query is used.")
     ] = None,
     fold_seed: Annotated[int, typer.Option("--fold-seed", help="Decides which row is in which fold.")] = 0,
-    runs: Runs = Path("runs"),
+    runs: Runs = "runs",
     device: Device = "auto",
     threads: Threads = None,
     jobs: Jobs = None,
@@ -108,7 +111,7 @@ def bench(
     ] = None,
     json: Json = False,
     source: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--from", metavar="RUN", help="Repeat a recorded run, perhaps a stranger's, and say where it differs."
         ),
@@ -176,7 +179,7 @@ def train(
     encoders: Encoders = "lite",
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
     settings: Settings = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = "runs",
     device: Device = "auto",
     threads: Threads = None,
     batch_size: BatchSize = "auto",

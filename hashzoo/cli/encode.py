@@ -16,7 +16,12 @@ from hashzoo.errors import HashzooError
 
 
 def encode(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, as hashzoo train prints it, or a collection.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="The folder of a run, as hashzoo train prints it, or its address, or a collection."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="CODES", help="The folder of the collection.")],
     images: Annotated[
         Path | None, typer.Option("--images", help="Encode all pictures in a folder and below; paths become metadata.")
@@ -76,7 +81,9 @@ def encode(
         from hashzoo import items as sources
         from hashzoo.encode import load_model
         from hashzoo.filling import fill
+        from hashzoo.mirror import run_folder
 
+        run = run_folder(source)
         model = load_model(run, device)
         if images:
             items = sources.pictures_in(images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,10 @@ from hashzoo.errors import HashzooError
 
 
 def evaluate(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, as hashzoo train prints them.")],
+    named: Annotated[
+        list[str],
+        typer.Argument(metavar="RUNS", help="Run folders, as hashzoo train prints them, or their addresses."),
+    ],
     rerank: Annotated[
         int | None,
         typer.Option(
@@ -24,13 +26,14 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:
     """Compute every metric again from the stored codes of runs. Nothing is trained or changed."""
+    from hashzoo.mirror import run_folder
     from hashzoo.rounds import score_run
     from hashzoo.track import Track
 
     if rerank is not None and rerank < 1:
         raise HashzooError(f"--rerank is a number of candidates from 1, not {rerank}; type --rerank 100")
     results: list[dict[str, Any]] = []
-    for run in runs:
+    for run in map(run_folder, named):
         if not (run / "codes.npz").exists():
             raise HashzooError(f"{run} holds no codes; give the folder of a finished run, as hashzoo train prints it")
         track = Track.load(run.resolve().parent.parent)

@@ -15,7 +15,9 @@ from hashzoo.errors import HashzooError
 
 
 def export(
-    source: Annotated[Path, typer.Argument(metavar="CODES|RUN", help="The folder of a collection, or of a run.")],
+    source: Annotated[
+        str, typer.Argument(metavar="CODES|RUN", help="The folder of a collection, or that of a run or its address.")
+    ],
     to: Annotated[
         str,
         typer.Option(
@@ -52,7 +54,7 @@ def export(
             raise HashzooError("--to takes --out PATH, and no --with-encoder; see hashzoo export --help")
         from hashzoo.search.exports import export as export_rows
 
-        made = export_rows(source, to, out, settings or [])
+        made = export_rows(Path(source), to, out, settings or [])
         print(f"hashzoo: {made['rows']:,} codes of {made['bits']} bits", file=sys.stderr)
     if json:
         print_json(made)
@@ -60,11 +62,12 @@ def export(
     print(made["out"])
 
 
-def _towers(source: Path, out: Path, with_encoder: bool) -> dict[str, Any]:
+def _towers(source: str, out: Path, with_encoder: bool) -> dict[str, Any]:
+    from hashzoo.mirror import run_folder
     from hashzoo.onnx_towers import export_towers
 
     with contextlib.redirect_stdout(sys.stderr):
-        made = export_towers(source, out, with_encoder=with_encoder)
+        made = export_towers(run_folder(source), out, with_encoder=with_encoder)
     for tower in made["towers"].values():
         print(
             f"hashzoo: {tower['file']} takes {tower['input']} of shape {tuple(tower['shape'])}; on {tower['rows']:,} "

@@ -6,7 +6,6 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -17,25 +16,26 @@ from hashzoo.errors import HashzooError
 # What may be said beside --from: where, on what and under which names; all else is as it was.
 BESIDE = ("source", "runs", "device", "dataset", "settings", "batch_size", "fresh", "json")
 SHOWN = 10  # lines of each kind
-RUNS = Path("repeated")
+RUNS = "repeated"
 
 
-def repeat(source: Path, typed: Iterable[str], options: dict[str, Any], fresh: bool, json: bool) -> None:
+def repeat(source: str, typed: Iterable[str], options: dict[str, Any], fresh: bool, json: bool) -> None:
     """Repeat a recorded run and say where it differs; exit code 1 where codes or scores do.
 
     Args:
-        source: the run.
+        source: the run, a folder, its run.json, or an address.
         typed: names of the parameters that were typed.
         options: of `reproduction.repeat`; those that were not typed are left out.
     """
     from hashzoo import reproduction
     from hashzoo.cli.watch import Watch
+    from hashzoo.mirror import run_folder
 
     refused = next((name for name in typed if name not in BESIDE), None)
     if refused is not None:
         what = "the bench file" if refused == "file" else f"--{refused.replace('_', '-')}"
         raise HashzooError(f"--from repeats a run as it was; leave {what} out")
-    record = reproduction.read_run(source)
+    record = reproduction.read_run(run_folder(source))
     given = {name: value for name, value in options.items() if name in typed}
     with Watch(console(stderr=True)) as watch, contextlib.redirect_stdout(sys.stderr):
         found = reproduction.repeat(record, **{"runs": RUNS, **given}, fresh=fresh, watch=watch)

@@ -20,10 +20,12 @@ PLOTS = Path("figures")  # where plots go that name no folder
 def report(
     context: typer.Context,
     source: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(metavar="[RUNS]", help="A runs folder, or a bundle that somebody sent: it is checked first."),
     ] = None,
-    runs: Annotated[Path, typer.Option("--runs", help="The folder that keeps runs.")] = Path("runs"),
+    runs: Annotated[
+        str, typer.Option("--runs", help="The folder that keeps runs, or an address: s3://bucket/prefix.")
+    ] = "runs",
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +85,7 @@ def report(
         raise HashzooError("--md, --csv, --json, --latex and --html exclude each other; give one")
     if html is None and gallery is not None:
         raise HashzooError("--gallery is a part of the page; type --html report.html --gallery N")
+    from hashzoo.mirror import place_of
     from hashzoo.report import collect, join_folds
 
     if (figures or plot) and (compare or pivot or md or csv or json or latex or html):
@@ -104,14 +107,14 @@ def report(
     if source is not None and (given := context.get_parameter_source("runs")) and given.name == "COMMANDLINE":
         raise HashzooError(f"{source} and --runs both name runs; leave one of the two out")
     with contextlib.ExitStack() as stack:
-        place = source or runs
+        folder, mirror = place_of(source or runs)
         named: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = list  # of JSON and CSV, which name folders
-        if place.is_file():
-            folder = stack.enter_context(_unpacked(place))
-            named = functools.partial(_named, folder=folder, bundle=place)
-            found = collect(folder)
+        if mirror is None and folder.is_file():
+            unpacked = stack.enter_context(_unpacked(folder))
+            named = functools.partial(_named, folder=unpacked, bundle=folder)
+            found = collect(unpacked)
         else:
-            found = collect(place)
+            found = collect(folder, None if mirror is None else mirror.fetch_all())
         if bundle:
             _bundle(found, bundle)
         elif costs:

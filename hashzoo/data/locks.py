@@ -32,3 +32,20 @@ def alone(folder: Path, name: str = ".lock", waiting: str = "") -> Iterator[None
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def free(folder: Path, name: str) -> Iterator[bool]:
+    """As `alone`, but without waiting: whether no other process has the lock, and this one has it for the block."""
+    lock = FileLock(folder / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        pass
+    except OSError as error:
+        raise write_error(folder / name, error) from error
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

@@ -55,7 +55,7 @@ SHAPE = Fields(
     }
 )
 NEW = ".new"  # a folder of files that are being written
-BLOCK = 4096  # files that wait to be read
+BLOCK = 4096  # files that wait to be read, rows that are looked at
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Rows:
         for role, array in self.features.items():
             if array.ndim != 2 or array.dtype.kind != "f":
                 raise HashzooError(f"{role} features must be a 2-D array of floats, not {array.ndim}-D {array.dtype}")
-            if not np.isfinite(array).all():
+            if not all(np.isfinite(array[start : start + BLOCK]).all() for start in range(0, len(array), BLOCK)):
                 raise HashzooError(f"{role} features hold values that are not finite; mend or leave out those rows")
 
 

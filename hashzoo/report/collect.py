@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,23 +35,27 @@ class Found:
     scored: int  # when, in nanoseconds; 0: it failed
 
 
-def collect(runs: Path) -> list[dict[str, Any]]:
+def collect(runs: Path, among: Collection[str] | None = None) -> list[dict[str, Any]]:
     """Every track of a runs folder as {"schema": 1, "track": {...}, "results": [...]}, as `bench` gives it.
 
     Failed runs are kept as such. Said on stderr, with the reason: runs that are left out because they are not
     finished, cannot be read, belong to another track than their folder, were repeated later, were made by other
     source than the newest run of the same row, or were scored by another evaluator than the newest run.
+
+    `among` names the runs that count, "track/method/run"; None: all.
     """
     if not runs.is_dir():
         raise HashzooError(f"there is no folder {runs}; run hashzoo bench first, or name the folder with --runs")
     found = []
-    for folder in sorted({path.parents[2] for path in runs.glob("*/*/*/run.json")}):
+    places = [path.parent for path in runs.glob("*/*/*/run.json")]
+    places = [place for place in places if among is None or place.relative_to(runs).as_posix() in among]
+    for folder in sorted({place.parents[1] for place in places}):
         try:
             track = _track(folder)
         except HashzooError as error:
             _left_out(f"all of {folder}: {error}")
             continue
-        results = _results(folder, track)
+        results = _results([place for place in places if place.parents[1] == folder], track)
         if results:
             found.append({"schema": 1, "track": {"id": folder.name, **track}, "results": results})
     if not found:
@@ -75,10 +79,9 @@ def _track(folder: Path) -> dict[str, Any]:
     return track
 
 
-def _results(folder: Path, track: dict[str, Any]) -> list[dict[str, Any]]:
+def _results(runs: list[Path], track: dict[str, Any]) -> list[dict[str, Any]]:
     found, unfinished = [], 0
-    oldest_first = sorted(folder.glob("*/*/run.json"), key=lambda path: path.stat().st_mtime_ns)
-    for run in (path.parent for path in oldest_first):
+    for run in sorted(runs, key=lambda run: ((run / "run.json").stat().st_mtime_ns, run)):  # the oldest first
         try:
             one = _read(run, track)
         except HashzooError as error:
@@ -89,7 +92,7 @@ def _results(folder: Path, track: dict[str, Any]) -> list[dict[str, Any]]:
         else:
             found.append(one)
     if unfinished:
-        _left_out(f"{unfinished} unfinished runs in {folder}; the same bench continues them")
+        _left_out(f"{unfinished} unfinished runs in {runs[0].parents[1]}; the same bench continues them")
     return sorted((one.result for one in _of_one_evaluator(_of_one_source(_newest(found)))), key=_order)
 
 

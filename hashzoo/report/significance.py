@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +21,61 @@ INTERVAL = "95 % bootstrap interval over queries"
 MEAN = "mean"  # of both directions
 
 
-def per_query(results: Iterable[dict[str, Any]]) -> dict[Column, dict[str, np.ndarray]]:
+def per_query(
+    results: Iterable[dict[str, Any]], rows: Collection[str] | None = None
+) -> dict[Column, dict[str, np.ndarray]]:
     """Average precision of each query, (Q,), by column and row label; the mean over the seeds of a row.
 
     Of joined folds, those of all folds one after the other; a row that lacks a fold which others have is left out.
     A run without per_query.npz is left out.
+
+    Args:
+        results: of one track.
+        rows: labels of those that are read; all if left out.
     """
-    found: dict[Column, dict[str, dict[int, list[np.ndarray]]]] = defaultdict(lambda: defaultdict(dict))
-    lengths: dict[int, int] = {}  # queries of a fold: those of its track
     results = list(results)
+    lengths: dict[int, int] = {}  # queries of a fold: those of its track
+    files: dict[int, list[tuple[str, dict[str, Any], Path]]] = defaultdict(list)  # by code length
     for result in results:
         path = Path(result["run"]) / "per_query.npz"
-        if result["status"] != "ok" or not path.exists():
-            continue
-        values = read_arrays(path)
+        if result["status"] == "ok" and path.exists():
+            files[result["bits"]].append((label_of(result, results), result, path))
+    found: dict[Column, dict[str, np.ndarray]] = {}
+    for bits, runs in files.items():
+        there = sorted({result.get("fold", 0) for _, result, _ in runs})
+        read: dict[str, dict[int, list[dict[str, np.ndarray]]]] = defaultdict(lambda: defaultdict(list))
+        for label, result, path in runs:
+            if rows is None or label in rows:
+                fold, one = result.get("fold", 0), _precisions(result, path)
+                queries = lengths.setdefault(fold, len(one["i2t"]))
+                if any(len(one[direction]) != queries for direction in DIRECTION_NAMES):
+                    raise HashzooError(
+                        f"{path} is of other queries than the runs beside it; delete the run and make it again",
+                        exit_code=1,
+                    )
+                read[label][fold].append(one)
         for direction in DIRECTION_NAMES:
-            queries = result["scores"][direction].get("queries")
-            if direction not in values or not _are_precisions(values[direction], queries):
-                raise HashzooError(
-                    f"{path} does not hold a precision of each query; delete the run and make it again",
-                    exit_code=1,
-                )
-            lengths.setdefault(result.get("fold", 0), len(values[direction]))
-            if len(values[direction]) != lengths[result.get("fold", 0)]:
-                raise HashzooError(
-                    f"{path} is of other queries than the runs beside it; delete the run and make it again", exit_code=1
-                )
-            folds = found[direction, result["bits"]][label_of(result, results)]
-            folds.setdefault(result.get("fold", 0), []).append(values[direction])
-    whole = {}
-    for column, rows in found.items():
-        there = sorted({fold for folds in rows.values() for fold in folds})
-        whole[column] = {
-            row: np.concatenate([np.mean(folds[fold], axis=0) for fold in there])
-            for row, folds in rows.items()
-            if len(folds) == len(there)
-        }
-    return {column: rows for column, rows in whole.items() if rows}
+            column = {
+                label: np.concatenate([np.mean([run[direction] for run in folds[fold]], axis=0) for fold in there])
+                for label, folds in read.items()
+                if len(folds) == len(there)
+            }
+            if column:
+                found[direction, bits] = column
+    return found
+
+
+def _precisions(result: dict[str, Any], path: Path) -> dict[str, np.ndarray]:
+    """Average precision of each query of a run, by direction."""
+    values = read_arrays(path)
+    for direction in DIRECTION_NAMES:
+        queries = result["scores"][direction].get("queries")
+        if direction not in values or not _are_precisions(values[direction], queries):
+            raise HashzooError(
+                f"{path} does not hold a precision of each query; delete the run and make it again",
+                exit_code=1,
+            )
+    return values
 
 
 def _are_precisions(values: np.ndarray, queries: int | None) -> bool:
@@ -110,7 +128,7 @@ def compare(tracks: list[dict[str, Any]], a: str, b: str) -> list[dict[str, Any]
                 "interval": list(bootstrap_interval(found[a] - found[b])),
                 "p": randomisation_test(found[a], found[b]),
             }
-            for (direction, bits), found in sorted(_with_mean(per_query(item["results"])).items(), key=_place)
+            for (direction, bits), found in sorted(_with_mean(per_query(item["results"], (a, b))).items(), key=_place)
             if a in found and b in found
         ]
         if rows:

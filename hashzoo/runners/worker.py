@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hashzoo.recipe import Cell
 
 # These decide which plugins there are, and where the cache is.
-VARIABLES = ("HASHZOO_CACHE", "XDG_CACHE_HOME", "HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT")
+VARIABLES = ("HASHZOO_CACHE", "XDG_CACHE_HOME", "HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT", "HASHZOO_FEATURES")
 BETWEEN_LINES = 0.25  # seconds: a quick epoch is over before anybody has read of it
 
 
@@ -139,10 +139,10 @@ def _cell_of(words: dict[str, Any]) -> Cell:
 
 def _check_same(plan: Plan, cell: Cell, request: str) -> None:
     """Raise where this machine would make a run that the one which asked could not find again."""
-    if not Path(plan.runs, plan.track.id, "track.json").exists():
+    if plan.mirror is None and not Path(plan.runs, plan.track.id, "track.json").exists():
         raise HashzooError(
             f"{socket.gethostname()} does not see the runs folder {plan.runs.resolve()} of the machine that asked; "
-            f"give --runs a folder that all nodes share",
+            f"give --runs a folder that all nodes share, or an address such as s3://bucket/prefix",
             exit_code=1,
         )
     if plan.request(cell) != request:

@@ -2,6 +2,7 @@
 
 from hashzoo.testing.jobs import ToyJob, toy_job, toy_stream
 from hashzoo.testing.kit import check_plugin
+from hashzoo.testing.memory import largest_tensor
 from hashzoo.testing.parametrize import parametrize_plugin
 
-__all__ = ["ToyJob", "check_plugin", "parametrize_plugin", "toy_job", "toy_stream"]
+__all__ = ["ToyJob", "check_plugin", "largest_tensor", "parametrize_plugin", "toy_job", "toy_stream"]

@@ -10,6 +10,7 @@ from hashzoo_shallow.canonical import cca
 from hashzoo_shallow.ccaitq import CcaItq, itq_step
 from hashzoo_shallow.cvh import Cvh
 from hashzoo_shallow.scm import Scm, leading_pair
+from hashzoo_shallow.views import Blocks
 
 from hashzoo.testing import toy_job
 
@@ -17,6 +18,10 @@ from hashzoo.testing import toy_job
 def centred(features):
     features = np.asarray(features, dtype=float)
     return features - features.mean(axis=0)
+
+
+def held(rows):
+    return Blocks.of(torch.from_numpy(rows))
 
 
 def covariance(x, y):
@@ -53,7 +58,7 @@ def signs(values):
 def test_canonical_directions_solve_the_eigenproblem_and_are_scaled_to_unit_variance():
     toy = toy_job(rows=60)
     x, y = centred(toy.image), centred(toy.text)
-    found = cca(torch.from_numpy(x), torch.from_numpy(y), 0.3, 9)
+    found = cca(held(x), held(y), 0.3, 9)
     cxx, cyy, cxy = ridged(x, 0.3), ridged(y, 0.3), covariance(x, y)
     a, b, c = eigen(cxx, cyy, cxy, 9)
     left, right, correlations = found.left.numpy(), found.right.numpy(), found.correlations.numpy()
@@ -68,12 +73,13 @@ def test_canonical_directions_solve_the_eigenproblem_and_are_scaled_to_unit_vari
 
 def test_the_scale_and_the_centre_of_features_change_no_correlation():
     toy = toy_job(rows=60)
-    x, y = (torch.from_numpy(centred(rows)) for rows in (toy.image, toy.text))
-    torch.testing.assert_close(cca(x, y, 0.1, 5).correlations, cca(1000 * x, y / 50, 0.1, 5).correlations)
+    x, y = (centred(rows) for rows in (toy.image, toy.text))
+    found = cca(held(1000 * x), held(y / 50), 0.1, 5).correlations
+    torch.testing.assert_close(cca(held(x), held(y), 0.1, 5).correlations, found)
 
 
 def test_features_that_never_change_correlate_with_nothing():
-    found = cca(torch.zeros(20, 3, dtype=torch.float64), torch.randn(20, 4, dtype=torch.float64), 0.1, 8)
+    found = cca(held(np.zeros((20, 3))), held(np.random.default_rng(0).normal(size=(20, 4))), 0.1, 8)
     assert torch.isfinite(found.left).all()
     assert found.correlations.abs().max() == 0
 
@@ -81,7 +87,7 @@ def test_features_that_never_change_correlate_with_nothing():
 def slow_ccaitq(toy, generator, bits, ridge, power, iterations):
     """The paper's alternation, B^T V = S O S_hat^T and R = S_hat S^T, on padded canonical variables."""
     x, y = centred(toy.image), centred(toy.text)
-    found = cca(torch.from_numpy(x), torch.from_numpy(y), ridge, bits)  # the same sign of every direction
+    found = cca(held(x), held(y), ridge, bits)  # the same sign of every direction
     scale = found.correlations.numpy() ** power
     parts = [x @ (found.left.numpy() * scale), y @ (found.right.numpy() * scale)]
     v = np.zeros((2 * len(x), bits))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hashzoo_shallow.cmfh import Cmfh
+from hashzoo_shallow.views import Blocks
 
 from hashzoo.testing import toy_job
 
@@ -71,15 +72,16 @@ def test_each_update_leaves_no_gradient_of_the_objective():
             total = total + 0.5 * bases.square().sum() + 3 * ridge * weights_of.square().sum()
         return total
 
-    u = [trainer._bases(weight, x, v) for weight, x in zip(weights, rows, strict=True)]
+    blocks = [Blocks(x.__getitem__, 50, 7) for x in rows]
+    u = [trainer._bases(weight, x, v) for weight, x in zip(weights, blocks, strict=True)]
     leaves = [part.clone().requires_grad_() for part in (*u, v)]
     for gradient, flat in zip(
         torch.autograd.grad(objective(leaves[2], leaves[:2], hashing), leaves), (True, True, False), strict=True
     ):
         assert (gradient.abs().max() < 1e-8) == flat
-    v = trainer._factor(weights, rows, u, hashing).requires_grad_()
+    v = trainer._factor(weights, blocks, u, hashing).requires_grad_()
     assert torch.autograd.grad(objective(v, u, hashing), v)[0].abs().max() < 1e-8
-    found = trainer._objective(weights, rows, ridges, u, hashing, v.detach())
+    found = trainer._objective(weights, blocks, ridges, u, hashing, v.detach())
     assert found == pytest.approx(objective(v, u, hashing).item())
 
 

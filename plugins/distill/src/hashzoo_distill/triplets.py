@@ -75,4 +75,7 @@ class Triplets:
         return self.similar[self.position[query][:, None], position] & (position >= 0)
 
     def _draw(self, allowed: Tensor, count: int) -> Tensor:
-        return self.rows[torch.multinomial(allowed.float(), count, replacement=True, generator=self.generator)]
+        ranks = allowed.cumsum(dim=1, dtype=torch.int32)  # torch.multinomial takes twenty times as long
+        shares = torch.rand(len(allowed), count, generator=self.generator, dtype=torch.float64)
+        wanted = (shares * ranks[:, -1:]).int() + 1
+        return self.rows[torch.searchsorted(ranks, wanted)]

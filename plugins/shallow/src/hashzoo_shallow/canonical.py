@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hashzoo_shallow.views import Blocks, product
+
 
 @dataclass
 class Canonical:
@@ -28,10 +30,10 @@ class Canonical:
     correlations: Tensor
 
 
-def cca(x: Tensor, y: Tensor, ridge: float, limit: int) -> Canonical:
+def cca(x: Blocks, y: Blocks, ridge: float, limit: int) -> Canonical:
     """At most `limit` pairs of directions of centred float64 rows, (n, p) and (n, q); `ridge` is above 0."""
     x_root, y_root = covariance_root(x, ridge), covariance_root(y, ridge)
-    cross = whiten(y_root, whiten(x_root, x.T @ y / len(x)).T).T
+    cross = whiten(y_root, whiten(x_root, product(x, y) / len(x)).T).T
     u, correlations, vh = torch.linalg.svd(cross, full_matrices=False)
     u, v = u[:, :limit], vh[:limit].T
     # Either sign of a pair is right: which one comes out must not depend on how many threads there are.
@@ -40,9 +42,9 @@ def cca(x: Tensor, y: Tensor, ridge: float, limit: int) -> Canonical:
     return Canonical(unwhiten(x_root, u * flip), unwhiten(y_root, v * flip), correlations[:limit])
 
 
-def covariance_root(x: Tensor, ridge: float) -> Tensor:
+def covariance_root(x: Blocks, ridge: float) -> Tensor:
     """The Cholesky factor L of C_xx + r m_x I = L L^T, (p, p), of centred rows (n, p)."""
-    covariance = x.T @ x / len(x)
+    covariance = product(x, x) / len(x)
     # Features that never change correlate with nothing, under any ridge.
     covariance.diagonal().add_(ridge * covariance.diagonal().mean().item() or 1.0)
     return torch.linalg.cholesky(covariance)

@@ -9,7 +9,7 @@ from hashzoo import Job, Towers, Trainer
 from hashzoo.linear import normal, projections
 from hashzoo.losses import sign
 from hashzoo_shallow.canonical import above_zero, cca
-from hashzoo_shallow.views import projecting_towers, views
+from hashzoo_shallow.views import BLOCK_NUMBERS, projecting_towers, total, views
 
 
 class CcaItq(Trainer):
@@ -42,7 +42,11 @@ class CcaItq(Trainer):
         found = cca(image.rows, text.rows, self.ridge, job.bits)
         scales = found.correlations**self.power
         left, right = found.left * scales, found.right * scales
-        values = torch.cat([image.rows @ left, text.rows @ right])
+        n = len(job.train)
+        values = torch.empty(2 * n, left.shape[1], dtype=left.dtype, device=left.device)
+        for side, view, directions in ((values[:n], image, left), (values[n:], text, right)):
+            for part, block in view.rows:
+                side[part] = block @ directions
         rotation = torch.linalg.qr(normal(job, job.bits, job.bits)).Q[: len(scales)]
         for iteration in range(1, self.iterations + 1):
             rotation, distance = itq_step(values, rotation)
@@ -60,7 +64,11 @@ def itq_step(values: Tensor, rotation: Tensor) -> tuple[Tensor, float]:
     Returns:
         The new R, and the mean of (S - V R)^2 over all entries before it.
     """
-    rotated = values @ rotation
-    codes = sign(rotated).to(values.dtype)
-    left, _, right = torch.linalg.svd(values.T @ codes, full_matrices=False)
-    return left @ right, (codes - rotated).square().mean().item()
+    products, distances = [], []
+    for part in values.split(max(BLOCK_NUMBERS // rotation.shape[1], 1)):
+        rotated = part @ rotation
+        codes = sign(rotated)
+        products.append(part.T @ codes)
+        distances.append(codes.sub_(rotated).square_().sum())
+    left, _, right = torch.linalg.svd(total(products), full_matrices=False)
+    return left @ right, (total(distances) / (len(values) * rotation.shape[1])).item()

@@ -10,7 +10,7 @@ from torch import Tensor
 from hashzoo import Job, Towers, Trainer
 from hashzoo.linear import projections
 from hashzoo_shallow.canonical import above_zero
-from hashzoo_shallow.views import View, projecting_towers, views
+from hashzoo_shallow.views import Blocks, View, mean_square, product, projecting_towers, total, views
 
 
 class Cmfh(Trainer):
@@ -58,17 +58,21 @@ class Cmfh(Trainer):
     def fit(self, job: Job) -> Towers:
         image, text = views(job)
         scales = [root_mean_square(view) for view in (image, text)]
-        rows = [view.rows / scale for view, scale in zip((image, text), scales, strict=True)]
+        rows = [_scaled(view.rows, scale) for view, scale in zip((image, text), scales, strict=True)]
         weights = (self.balance, 1 - self.balance)
-        ridges = [self.ridge * x.square().sum() / x.shape[1] for x in rows]
+        squares = [product(x, x) for x in rows]
+        ridges = [
+            self.ridge * total(block.square().sum() for _, block in x) / len(square)
+            for x, square in zip(rows, squares, strict=True)
+        ]
         grams = [
-            torch.linalg.cholesky(x.T @ x + ridge * _identity(x.shape[1], x))
-            for x, ridge in zip(rows, ridges, strict=True)
+            torch.linalg.cholesky(square + ridge * _identity(len(square), square))
+            for square, ridge in zip(squares, ridges, strict=True)
         ]
 
         def hash_functions(factor: Tensor) -> list[Tensor]:
             """P_t of both modalities."""
-            return [torch.cholesky_solve(x.T @ factor, gram) for x, gram in zip(rows, grams, strict=True)]
+            return [torch.cholesky_solve(product(x, factor), gram) for x, gram in zip(rows, grams, strict=True)]
 
         factor = torch.rand(len(job.train), job.bits, generator=job.generator, dtype=torch.float64).to(job.device)
         for iteration in range(1, self.iterations + 1):
@@ -79,42 +83,54 @@ class Cmfh(Trainer):
         image_hashing, text_hashing = hash_functions(factor)
         return projecting_towers(job, (image, image_hashing / scales[0]), (text, text_hashing / scales[1]))
 
-    def _bases(self, weight: float, x: Tensor, factor: Tensor) -> Tensor:
+    def _bases(self, weight: float, x: Blocks, factor: Tensor) -> Tensor:
         """U_t."""
-        ridge = self.gamma * _identity(factor.shape[1], x)
-        return torch.linalg.solve(weight * factor.T @ factor + ridge, weight * factor.T @ x)
+        ridge = self.gamma * _identity(factor.shape[1], factor)
+        cross = total(weight * factor[part].T @ block for part, block in x)
+        return torch.linalg.solve(weight * factor.T @ factor + ridge, cross)
 
     def _factor(
-        self, weights: Sequence[float], rows: Sequence[Tensor], bases: Sequence[Tensor], hashing: Sequence[Tensor]
+        self, weights: Sequence[float], rows: Sequence[Blocks], bases: Sequence[Tensor], hashing: Sequence[Tensor]
     ) -> Tensor:
         """V."""
-        gram = (2 * self.mu + self.gamma) * _identity(len(bases[0]), rows[0])
-        target = torch.zeros(len(rows[0]), len(bases[0]), dtype=gram.dtype, device=gram.device)
-        for weight, x, u, p in zip(weights, rows, bases, hashing, strict=True):
+        gram = (2 * self.mu + self.gamma) * _identity(len(bases[0]), bases[0])
+        for weight, u in zip(weights, bases, strict=True):
             gram += weight * u @ u.T
-            target += x @ (weight * u.T + self.mu * p)
-        return torch.linalg.solve(gram, target.T).T
+        sides = [weight * u.T + self.mu * p for weight, u, p in zip(weights, bases, hashing, strict=True)]
+        factor = torch.empty(len(rows[0]), len(gram), dtype=gram.dtype, device=gram.device)
+        for (part, image), (_, text) in zip(*rows, strict=True):
+            target = image @ sides[0] + text @ sides[1]
+            factor[part] = torch.linalg.solve(gram, target.T).T
+        return factor
 
     def _objective(
         self,
         weights: Sequence[float],
-        rows: Sequence[Tensor],
+        rows: Sequence[Blocks],
         ridges: Sequence[Tensor],
         bases: Sequence[Tensor],
         hashing: Sequence[Tensor],
         factor: Tensor,
     ) -> float:
-        total = self.gamma * factor.square().sum()
+        value = self.gamma * factor.square().sum()
         for weight, x, ridge, u, p in zip(weights, rows, ridges, bases, hashing, strict=True):
-            total += weight * (x - factor @ u).square().sum() + self.gamma * u.square().sum()
-            total += self.mu * ((factor - x @ p).square().sum() + ridge * p.square().sum())
-        return total.item()
+            errors = total(
+                torch.stack([(block - factor[part] @ u).square().sum(), (factor[part] - block @ p).square().sum()])
+                for part, block in x
+            )
+            value += weight * errors[0] + self.gamma * u.square().sum()
+            value += self.mu * (errors[1] + ridge * p.square().sum())
+        return value.item()
 
 
 def root_mean_square(view: View) -> Tensor:
     """Of all centred features; 1 where they never change."""
-    scale = view.rows.square().mean().sqrt()
+    scale = mean_square(view.rows).sqrt()
     return torch.where(scale > 0, scale, 1.0)
+
+
+def _scaled(rows: Blocks, scale: Tensor) -> Blocks:
+    return rows.map(lambda block: block / scale)
 
 
 def _identity(size: int, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from hashzoo.linear import projections
 from hashzoo.losses import sign
 from hashzoo_shallow.canonical import above_zero, covariance_root, unwhiten, whiten
 from hashzoo_shallow.cvh import canonical_bits
-from hashzoo_shallow.views import projecting_towers, views
+from hashzoo_shallow.views import Blocks, projecting_towers, total, views
 
 
 class Scm(Trainer):
@@ -50,10 +50,11 @@ class Scm(Trainer):
         _, *canonical = canonical_bits(job, image, text, self.ridge)
         left, right = (side.flip(1) for side in canonical)
         roots = [covariance_root(view.rows, self.ridge) for view in (image, text)]
-        x, y = (whiten(root, view.rows.T) for root, view in zip(roots, (image, text), strict=True))
+        x, y = (_whitened(root, view.rows) for root, view in zip(roots, (image, text), strict=True))
         unit = normalize(job.train.labels.double(), dim=1)
         # X^T R Y = left_factor right_factor^T. X^T 1 = 0, since features are centred, so that -1 1^T drops out of S.
-        left_factor, right_factor = 2 * job.bits * x @ unit, y @ unit
+        left_factor = total(2 * job.bits * block @ unit[part] for part, block in x)
+        right_factor = total(block @ unit[part] for part, block in y)
         last = math.inf
         for bit in range(job.bits):
             u, value, v = leading_pair(left_factor, right_factor)
@@ -63,12 +64,21 @@ class Scm(Trainer):
             left[:, bit], right[:, bit] = (
                 unwhiten(root, w[:, None])[:, 0] for root, w in zip(roots, (u, v), strict=True)
             )
-            image_bit, text_bit = sign(u @ x).double(), sign(v @ y).double()
-            left_factor = torch.cat([left_factor, -(x @ image_bit)[:, None]], dim=1)
-            right_factor = torch.cat([right_factor, (y @ text_bit)[:, None]], dim=1)
+            left_factor = torch.cat([left_factor, -_agreement(x, u)[:, None]], dim=1)
+            right_factor = torch.cat([right_factor, _agreement(y, v)[:, None]], dim=1)
             last = value
             job.log(epoch=bit + 1, correlation=value / len(unit))
         return projecting_towers(job, (image, left), (text, right))
+
+
+def _whitened(root: Tensor, rows: Blocks) -> Blocks:
+    """Whitened features as columns, (p, n)."""
+    return rows.map(lambda block: whiten(root, block.T))
+
+
+def _agreement(x: Blocks, direction: Tensor) -> Tensor:
+    """X sign(X^T w), (p,), of whitened features as columns, (p, n), and a direction w, (p,)."""
+    return total(block @ sign(direction @ block).double() for _, block in x)
 
 
 def leading_pair(left: Tensor, right: Tensor) -> tuple[Tensor, float, Tensor]:
