@@ -1,12 +1,15 @@
 """Does hashzoo keep what is finished, whatever happens to it? A campaign of faults, each with a look and a retry.
 
-    python benchmarks/faults.py [--kills 300] [--refusals 60] [--truncations 100] [--seed 0] [--only bench] [--json]
+    python benchmarks/faults.py [--kills 300] [--refusals 60] [--truncations 100] [--jumps 60] [--only bench]
+                                [--seed 0] [--seconds 3600] [--json]
 
-Kills: `bench`, `datasets prepare`, `encode` and `report --bundle` are ended by SIGKILL, SIGTERM or SIGINT, at a change
-of a file or at a time, both at random. Refusals: from some change of a file on the disk is full or cannot be written
-to, or files cannot grow beyond some size. Truncations: a file of a runs folder, a cache or a collection is cut off
-anywhere, and five commands read it. After each the claims are checked (see tests/faults.py); one that does not hold is
-printed with what broke it, and the exit code is 1. Stopped with Ctrl-C, it says what it has seen.
+Kills: `bench`, `datasets prepare`, `encode` and `report --bundle`, and one of two benches that share a runs folder
+(together) or a cache (shared), are ended by SIGKILL, SIGTERM or SIGINT, at a change of a file or at a time, both at
+random. Refusals: from some change of a file on the disk is full or cannot be written to, or files cannot grow beyond
+some size. Jumps: the clock jumps by up to thirty years, back or forth. Truncations: a file of a runs folder, a cache
+or a collection is cut off anywhere, and five commands read it. After each the claims are checked (see
+tests/faults.py); one that does not hold is printed with what broke it, and the exit code is 1. Stopped with Ctrl-C, it
+says what it has seen.
 """
 
 from __future__ import annotations
@@ -33,8 +36,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--refusals", type=int, default=60)
     parser.add_argument("--truncations", type=int, default=100)
+    parser.add_argument("--jumps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="one of bench, prepare, encode, report")
+    parser.add_argument("--seconds", type=int, default=86_400, help="no trial begins later")
+    parser.add_argument("--only", help="one of bench, prepare, encode, report, together, shared")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     import faults
@@ -49,21 +54,24 @@ def main() -> None:
             outcome = trial()  # type: ignore[operator]
         except Exception as error:
             outcome = "BROKEN"
-            broken.append({"what": what, "fault": str(fault), "error": str(error) or traceback.format_exc()})
-            print(f"{what}, {fault}: {error}", file=sys.stderr, flush=True)
+            said = str(error)[:2000] or traceback.format_exc()
+            broken.append({"what": what, "fault": str(fault), "error": said})
+            print(f"{what}, {fault}: {said}", file=sys.stderr, flush=True)
         seen.setdefault(what, Counter())[outcome] += 1
         if sum(map(Counter.total, seen.values())) % 20 == 0:
             print(f"{sum(map(Counter.total, seen.values()))} trials ...", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as place, faults.nursery(Path(place) / "site") as nursery:
         rng = random.Random(asked.seed)
-        scenarios = [faults.SCENARIOS[name](nursery, Path(place)) for name in names if asked.kills or asked.refusals]
-        trials = [("kill", n) for n in range(asked.kills)] + [("refusal", n) for n in range(asked.refusals)]
-        trials += [("truncation", n) for n in range(asked.truncations)]
+        counts = {"kill": asked.kills, "refusal": asked.refusals, "jump": asked.jumps, "truncation": asked.truncations}
+        trials = [(kind, n) for kind, count in counts.items() for n in range(count)]
+        scenarios = [faults.SCENARIOS[name](nursery, Path(place)) for name in names if len(trials) > asked.truncations]
         rng.shuffle(trials)  # so that a campaign that is stopped has seen some of each
         cuts = faults.Truncations(nursery, Path(place)) if asked.truncations else None
         with contextlib.suppress(KeyboardInterrupt):
             for kind, number in trials:
+                if time.time() - start > asked.seconds:
+                    break
                 if kind == "truncation":
                     assert cuts is not None
                     file = rng.choice(cuts.candidates())
@@ -72,7 +80,7 @@ def main() -> None:
                     note(f"truncation {what}", f"{file} at {length}", functools.partial(cuts.cut, file, length))
                     continue
                 scenario = scenarios[number % len(scenarios)]
-                fault = scenario.faults(rng) if kind == "kill" else scenario.refusals(rng)
+                fault = {"kill": scenario.faults, "refusal": scenario.refusals, "jump": scenario.jumps}[kind](rng)
                 note(f"{kind} {scenario.name}", fault, functools.partial(scenario.trial, fault))
     usage = os.times()
     told = {

@@ -21,6 +21,7 @@ from hashzoo import shared
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
 from hashzoo.storage import (
+    DAMAGED,
     atomic_write,
     cache_dir,
     digest,
@@ -212,7 +213,7 @@ def _stored(path: Path, quiet: bool = False) -> np.ndarray | None:
         if file_sha256(path) != about["sha256"]:
             raise ValueError("its content does not match its digest")
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (HashzooError, ValueError, OSError, KeyError, TypeError) as error:
+    except (HashzooError, *DAMAGED) as error:
         if not quiet:
             print(f"hashzoo: {path} is damaged ({error}); computing it again", file=sys.stderr)
         return None
@@ -281,7 +282,7 @@ class _Unfinished:
     def __enter__(self) -> _Unfinished:
         try:
             self._recover()
-        except (OSError, ValueError, KeyError, TypeError):
+        except DAMAGED:  # a process that was killed had hardly begun the file
             self._there[:] = False
         if not self._there.any():
             self.journal.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -132,6 +133,9 @@ def rows_of_table(path: Path, of: str = "") -> Items:
     """
     table = _read_table(path)
     given = table.column_names
+    repeated = _repeated(given)
+    if repeated:
+        raise HashzooError(f"{path} has two columns called '{repeated[0]}'; give each a name of its own")
     if not {"image", "text"} & set(given):
         raise HashzooError(
             f"{path} has no column 'image' and none 'text' (it has {', '.join(given)}); rename the column of paths to "
@@ -335,14 +339,18 @@ def _ids_of(table: pyarrow.Table, path: Path) -> tuple[np.ndarray | None, str]:
     values = table.column("id").to_pylist()
     if None in values:
         raise HashzooError(f"row {values.index(None)} of {path} has no id; give each row one, or take the column out")
-    if len(set(values)) < len(values):
-        repeated = next(value for value in values if values.count(value) > 1)
-        raise HashzooError(f"{path} has the id {repeated} twice; give each row one of its own")
-    if all(isinstance(value, int) and 0 <= value < 2**63 - 1 for value in values):
-        return np.array(values, dtype=np.int64), "id"
-    if all(isinstance(value, str) for value in values):
-        return None, "key"
-    raise HashzooError(f"ids of {path} are whole numbers from 0, or texts; convert the column id")
+    texts = all(isinstance(value, str) for value in values)
+    if not texts and not all(isinstance(value, int) and 0 <= value < 2**63 - 1 for value in values):
+        raise HashzooError(f"ids of {path} are whole numbers from 0, or texts; convert the column id")
+    repeated = _repeated(values)
+    if repeated:
+        raise HashzooError(f"{path} has the id {repeated[0]} twice; give each row one of its own")
+    return (None, "key") if texts else (np.array(values, dtype=np.int64), "id")
+
+
+def _repeated(values: Sequence[Any]) -> list[Any]:
+    """What stands there more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _is_text(path: str) -> bool:

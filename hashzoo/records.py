@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo.errors import HashzooError
-from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
+from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, Real, check
 from hashzoo.storage import digest, file_digest, read_json
 
 # By a run, before its result; the last two of an online run alone.
@@ -23,7 +23,9 @@ _ORIGIN = Fields({"value": _SETTING, "origin": LINE})
 _PLUGIN = {"distribution": LINE, "version": LINE, "digest": LINE}
 _COUNT = Number(0, 2**48)
 _STREAM = {"chunk": Number(1, MAX_SEED), "by": LINE, "order_seed": Number(0, MAX_SEED), "database_codes": LINE}
-_MAPS = Fields({"i2t": float, "t2i": float})
+# What is measured: sums and squares of it stay numbers.
+_MEASURED = Real(-1e15, 1e15)
+_MAPS = Fields({"i2t": _MEASURED, "t2i": _MEASURED})
 
 # What `Track.describe` gives: two runs are comparable if it is equal.
 TRACK = Fields(
@@ -33,7 +35,7 @@ TRACK = Fields(
     },
     {
         "overlap": LINE,
-        "training": Fields({"settings": Each((int, float)), "changed": ANY, "digest": LINE}),
+        "training": Fields({"settings": Each(float), "changed": ANY, "digest": LINE}),
         "stream": Fields({**_STREAM, "rows": ListOf(_COUNT)}, {"labels": ListOf(ListOf(_COUNT))}),
         "fold": Fields({"number": Number(1, 100), "of": Number(2, 100), "partition": LINE}),
     },
@@ -64,9 +66,13 @@ RUN = Fields(
 _HEALTH = Fields({"rows": _COUNT, "bits": _COUNT, "constant_bits": _COUNT}, others=True)
 _ROUND = Fields(
     {"round": _COUNT, "rows": _COUNT, "queries": _COUNT},
-    {"map": _MAPS, "floor": float},
+    {
+        **{"map": _MAPS, "floor": _MEASURED, "state_bytes": _COUNT},
+        "seconds": Fields({}, {"train": _MEASURED}, others=True),
+    },
     others=True,
 )
+_COST = Fields({"parameters": _COUNT, "macs": _COUNT}, others=True)
 # New fields of a result may come at any time.
 RESULT = Fields(
     {
@@ -76,17 +82,17 @@ RESULT = Fields(
         "bits": Number(1, MAX_BITS),
         "seed": Number(0, MAX_SEED),
         "plugin": Fields({"name": LINE, **_PLUGIN}),
-        "scores": Fields({way: Fields({"map": float}, others=True) for way in ("i2t", "t2i")}, others=True),
-        "floor": float,
-        "ceiling": float,
-        "health": Fields({"image": _HEALTH, "text": _HEALTH}, others=True),
-        "seconds": Fields({"train": float}, others=True),
+        "scores": Fields({way: Fields({"map": _MEASURED}, others=True) for way in ("i2t", "t2i")}, others=True),
+        "floor": _MEASURED,
+        "ceiling": _MEASURED,
+        "health": Fields({"image": _HEALTH, "text": _HEALTH}),
+        "seconds": Fields({"train": _MEASURED}, others=True),
         "evaluator": LINE,
     },
     {
         "random_weights": ListOf(LINE),
-        "train_data": Each((int, float)),
-        "cost": Each(Each(float)),
+        "train_data": Each(float),
+        "cost": Fields({"image": _COST, "text": _COST}),
         "rounds": ListOf(_ROUND),
         "mean_over_rounds": _MAPS,
         **{"trained": LINE, "old_codes": LINE, "learned_codes": bool},

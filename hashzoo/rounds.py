@@ -98,6 +98,9 @@ def score_run(track: Track, folder: Path) -> tuple[dict[str, Any], dict[str, np.
         What a result holds, as plain JSON, and each query's average precision; see `Track.score`.
     """
     codes = load_codes(folder / "codes.npz")
+    missing = next((name for name in NAMES if name not in codes), None)
+    if missing is not None:
+        raise HashzooError(f"{folder / 'codes.npz'} holds no {missing}; the same bench makes it again", exit_code=1)
     scores, per_query = track.score(codes)
     if track.stream:
         path = folder / "rounds.npz"
@@ -108,6 +111,6 @@ def score_run(track: Track, folder: Path) -> tuple[dict[str, Any], dict[str, np.
                 load_codes(path) if path.exists() else {},
                 read_record(path.with_suffix(".json"), ROUNDS),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise HashzooError(f"the rounds in {folder} are damaged ({error}); run again", exit_code=1) from error
     return scores, per_query

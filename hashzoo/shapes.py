@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,19 @@ class Number:
 
     low: int
     high: int
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number from `low` to `high`."""
+
+    low: float
+    high: float
+
+
+def printable(text: str) -> str:
+    """A text of which nothing can give orders to a terminal."""
+    return _CONTROL.sub("\ufffd", text)
 
 
 def check(value: Any, shape: Any, where: str = "it") -> None:
@@ -122,8 +136,11 @@ def _is(value: Any, shape: Any) -> bool:
         return value is None
     if isinstance(shape, Number):
         return _is(value, int) and shape.low <= value <= shape.high
-    if shape is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(shape, Real):
+        return _is(value, float) and shape.low <= value <= shape.high
+    if shape is float:  # whole numbers may be longer than any float
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max
     if shape is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, shape)
@@ -132,6 +149,8 @@ def _is(value: Any, shape: Any) -> bool:
 def _word(shape: Any) -> str:
     if shape is LINE:
         return "a line of text"
+    if isinstance(shape, Real):
+        return f"a number from {shape.low:g} to {shape.high:g}"
     if isinstance(shape, Number):
         return f"a whole number from {shape.low:,} to {shape.high:,}"
     if isinstance(shape, ListOf):

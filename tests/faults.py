@@ -1,8 +1,9 @@
 """Commands of hashzoo that are disturbed, and what must hold afterwards.
 
 A Nursery is a process that imports hashzoo once and forks a child for each command, so that a command starts at once. A
-child is disturbed before a chosen time that it changes a file below its folder (see CHANGES): by a signal, or by an
-operating system that refuses; or after some CPU time, by a signal; or by a limit on the size of its files.
+child is disturbed before a chosen time that it changes a file below its folder (see CHANGES): by a signal, by an
+operating system that refuses, or by a clock that jumps; or after some CPU time, by a signal; or by a limit on the size
+of its files.
 `benchmarks/faults.py` is the campaign, tests/test_faults.py the few that run each time.
 """
 
@@ -45,6 +46,7 @@ class Fault:
         seconds: of CPU, after which the signal comes; 0: at no time.
         refuse: the number of an error with which the system refuses that change; from that change on all of them.
         size: of a file in bytes, over which nothing can be written; 0: no limit.
+        jump: of the clock, in seconds; 0: it goes as it did. Files that are renamed from then on have its time.
     """
 
     signal: str = ""
@@ -52,10 +54,14 @@ class Fault:
     seconds: float = 0
     refuse: int = 0
     size: int = 0
+    jump: int = 0
 
     def __str__(self) -> str:
         if self.size:
             return f"files of {self.size} bytes at most"
+        if self.jump:
+            end = f", then SIG{self.signal} after {self.seconds:.3f} s" if self.signal else ""
+            return f"a clock that jumps by {self.jump} s at change {self.event}{end}"
         what = f"SIG{self.signal}" if self.signal else os.strerror(self.refuse)
         return f"{what} at change {self.event}" if self.event else f"{what} after {self.seconds:.3f} s"
 
@@ -80,9 +86,16 @@ class Ended:
 
 
 class Nursery:
-    """The process that forks the commands; `plugin` is a folder of installed plugins."""
+    """The process that forks the commands; `plugin` is a folder of installed plugins.
+
+    Attributes:
+        place: a folder for what scenarios share.
+        benched: how the bench ended that they begin with; None before it has run.
+    """
 
     def __init__(self, plugin: Path):
+        self.place = plugin.parent
+        self.benched: Ended | None = None
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(plugin), *filter(None, sys.path)]),
             "OMP_NUM_THREADS": "1",
@@ -149,14 +162,29 @@ class Scenario:
         self.begun, self.after = self.place / "begun", self.place / "after"
         self.begun.mkdir(parents=True)
         self.begin()
-        shutil.copytree(self.begun, self.after)
-        ended = nursery.run(self.after, *self.words)
-        assert ended.code == 0, ended
+        ended = self.undisturbed()
         self.changes, self.seconds = ended.changes, ended.seconds
         self.expected = self.outcome(self.after)
 
     def begin(self) -> None:
         """Fill `begun`."""
+
+    def undisturbed(self) -> Ended:
+        """Fill `after`."""
+        shutil.copytree(self.begun, self.after)
+        ended = self.nursery.run(self.after, *self.words)
+        assert ended.code == 0, ended
+        return ended
+
+    def benched(self, folder: Path) -> Ended:
+        """Make a folder in which a bench has ended; it is trained once for all scenarios."""
+        whole = self.nursery.place / "benched"
+        if self.nursery.benched is None:
+            whole.mkdir()
+            self.nursery.benched = self.nursery.run(whole, *BENCH)
+            assert self.nursery.benched.code == 0, self.nursery.benched
+        shutil.copytree(whole, folder, dirs_exist_ok=True)
+        return self.nursery.benched
 
     def outcome(self, folder: Path) -> Any:
         """What counts of a finished command: equal for an undisturbed one and for one that was taken up again."""
@@ -171,11 +199,12 @@ class Scenario:
         folder = self.place / "trial"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.begun, folder)
-        ended = self.nursery.run(folder, *self.words, fault=fault)
+        ended = self.disturbed(folder, fault)
         if ended.code == 0:
             assert self.outcome(folder) == self.expected
-            return "unharmed"
-        if fault.signal:
+            if not fault.jump:
+                return "unharmed"
+        elif fault.signal:
             expected = 130 if fault.signal == "INT" else -SIGNALS[fault.signal]
             # A time in CPU seconds comes as SIGPROF; in the middle of imports Python prints what Ctrl-C interrupted.
             assert ended.code in (expected, -signal.SIGPROF, 1 if fault.signal == "INT" else expected), ended
@@ -187,7 +216,13 @@ class Scenario:
         assert self.outcome(folder) == self.expected
         after = self.finished(folder)
         assert {name: after.get(name) for name in before} == before, "what was finished was made again"
+        if ended.code == 0:
+            return "unharmed"
         return "ended" if fault.signal else "refused"
+
+    def disturbed(self, folder: Path, fault: Fault) -> Ended:
+        """Run the command until the fault ends it, or to its end."""
+        return self.nursery.run(folder, *self.words, fault=fault)
 
     def faults(self, rng: random.Random) -> Fault:
         """A signal at random: half of them at a change of a file, half at a time."""
@@ -202,14 +237,26 @@ class Scenario:
             return Fault(size=int(2 ** rng.uniform(3, 18)))
         return Fault(event=rng.randint(1, self.changes), refuse=rng.choice([errno.ENOSPC, errno.EROFS, errno.EACCES]))
 
+    def jumps(self, rng: random.Random) -> Fault:
+        """A clock that jumps by a second to thirty years, back or forth; half of the commands are ended after it."""
+        jump = rng.choice([-1, 1]) * int(10 ** rng.uniform(0, 9))
+        name = rng.choice(["", "", "", *SIGNALS])
+        return Fault(name, rng.randint(1, self.changes), rng.uniform(0.1, self.seconds) if name else 0, jump=jump)
+
 
 class Bench(Scenario):
     """Cells that are trained, from an empty cache on."""
 
     name, words = "bench", BENCH
 
+    def undisturbed(self) -> Ended:
+        return self.benched(self.after)
+
     def outcome(self, folder: Path) -> Any:
-        return results(folder / "runs")
+        """Scores and codes of every run, and the bytes of the table (of that one which has no seconds)."""
+        table = self.nursery.run(folder, "report", "--latex")
+        assert table.code == 0, table
+        return results(folder / "runs"), table.out
 
     def finished(self, folder: Path) -> dict[str, Any]:
         found = results(folder / "runs")
@@ -259,8 +306,7 @@ class Encode(Scenario):
     name = "encode"
 
     def begin(self) -> None:
-        ended = self.nursery.run(self.begun, *BENCH)
-        assert ended.code == 0, ended
+        self.benched(self.begun)
         run = next((self.begun / "runs").glob("*/toy/*-16-*"))
         self.words = ("encode", str(run.relative_to(self.begun)), "--out", "codes", "--split", "all")
 
@@ -286,8 +332,7 @@ class Report(Scenario):
     name, words = "report", ("report", "--bundle", "out.zip")
 
     def begin(self) -> None:
-        ended = self.nursery.run(self.begun, *BENCH)
-        assert ended.code == 0, ended
+        self.benched(self.begun)
 
     def outcome(self, folder: Path) -> Any:
         return (folder / "out.zip").read_bytes(), files(folder / "runs")
@@ -298,7 +343,44 @@ class Report(Scenario):
         return files(folder / "runs")
 
 
-SCENARIOS = {one.name: one for one in (Bench, Prepare, Encode, Report)}
+class Together(Bench):
+    """Two benches on one runs folder, one of which is disturbed."""
+
+    name = "together"
+
+    def disturbed(self, folder: Path, fault: Fault) -> Ended:
+        Path(f"{folder}.trained").unlink(missing_ok=True)
+        disturbed = self.nursery.start(folder, *self.words, fault=fault, called="a")
+        other = self.nursery.start(folder, *self.words, called="b")
+        ended, beside = self.nursery.wait(disturbed), self.nursery.wait(other)
+        assert beside.code == 0, beside
+        assert self.outcome(folder) == self.expected
+        trained = [name for name, _, _ in trainings(folder)]
+        assert len(trained) == len(set(trained)), f"trained twice: {trained}"
+        return ended
+
+
+class Shared(Bench):
+    """Two benches with a runs folder each and one cache, one of which is disturbed."""
+
+    name = "shared"
+
+    def outcome(self, folder: Path) -> Any:
+        features = folder / "cache" / "features"
+        arrays = {path.name: path.read_bytes() for path in sorted(features.glob("*.npy"))}
+        return super().outcome(folder), arrays
+
+    def disturbed(self, folder: Path, fault: Fault) -> Ended:
+        disturbed = self.nursery.start(folder, *self.words, fault=fault, called="a")
+        other = self.nursery.start(folder, *self.words, "--runs", "others", called="b")
+        ended, beside = self.nursery.wait(disturbed), self.nursery.wait(other)
+        assert beside.code == 0, beside
+        assert results(folder / "others") == self.expected[0][0]
+        assert "damaged" not in beside.err, beside.err
+        return ended
+
+
+SCENARIOS = {one.name: one for one in (Bench, Prepare, Encode, Report, Together, Shared)}
 
 
 class Truncations(Scenario):
@@ -315,8 +397,7 @@ class Truncations(Scenario):
     )
 
     def begin(self) -> None:
-        ended = self.nursery.run(self.begun, *BENCH)
-        assert ended.code == 0, ended
+        self.benched(self.begun)
         self.run = str(next((self.begun / "runs").glob("*/toy/*-16-*")).relative_to(self.begun))
         self.words = ("encode", self.run, "--out", "codes")
 
@@ -431,6 +512,13 @@ def _noted(folder: str) -> None:
     run.train_cell = train_cell
 
 
+def _watched_clock(jumped: list[int]) -> None:
+    """Let this process see the time of day that is `jumped` seconds away; time that only passes does not jump."""
+    seconds, nanoseconds = time.time, time.time_ns
+    time.time = lambda: seconds() + jumped[0]
+    time.time_ns = lambda: nanoseconds() + jumped[0] * 10**9
+
+
 def _child(folder: str, words: list[str], fault: Fault, called: str) -> None:
     """A command, in a process of its own; it does not come back."""
     _noted(folder)
@@ -441,6 +529,8 @@ def _child(folder: str, words: list[str], fault: Fault, called: str) -> None:
     counted = [0]
     report = os.open(f"{folder}{called}.changes", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     inside = f"{folder}/"
+    jumped = [0]
+    _watched_clock(jumped)
 
     def hook(name: str, arguments: tuple[Any, ...]) -> None:
         if name == "open":
@@ -453,6 +543,11 @@ def _child(folder: str, words: list[str], fault: Fault, called: str) -> None:
             return
         counted[0] += 1
         os.pwrite(report, str(counted[0]).encode(), 0)
+        if fault.jump and counted[0] >= fault.event:
+            jumped[0] = fault.jump
+            if name == "os.rename" and os.path.exists(path):
+                os.utime(path, (time.time(), time.time()))
+            return
         if fault.event and fault.signal and counted[0] == fault.event:
             os.kill(os.getpid(), SIGNALS[fault.signal])
         if fault.event and fault.refuse and counted[0] >= fault.event and name in REFUSED:
@@ -465,7 +560,6 @@ def _child(folder: str, words: list[str], fault: Fault, called: str) -> None:
         signal.setitimer(signal.ITIMER_PROF, fault.seconds)
     if fault.size:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.size, fault.size))
-    signal.alarm(LIMIT)
     os.fsync = lambda descriptor: None  # the system keeps what a killed process wrote; waiting for the disk takes long
     sys.argv = ["hashzoo", *words]
     code = 1
@@ -485,27 +579,58 @@ def _child(folder: str, words: list[str], fault: Fault, called: str) -> None:
         os._exit(code)
 
 
+def _ended(number: int) -> tuple[int, resource.struct_rusage]:
+    """Status and usage of a child when it has ended; SIGALRM ends it after LIMIT seconds in which the machine ran."""
+    waited = 0.0
+    while True:
+        found, status, usage = os.wait4(number, os.WNOHANG)
+        if found:
+            return status, usage
+        time.sleep(0.005)
+        waited += 0.005
+        if waited > LIMIT:
+            os.kill(number, signal.SIGALRM)
+            waited = 0
+
+
 def _serve() -> None:
     """Answer the questions of a Nursery."""
     # All that commands import, so that children need not; nothing here starts a thread.
     import duckdb  # noqa: F401
-    import hashzoo_shallow  # noqa: F401
+    import hashzoo_shallow.ccaitq  # noqa: F401
+    import numba
     import pandas  # noqa: F401
     import pyarrow.parquet
+    import pydantic
+    import rich.console  # noqa: F401
 
+    import hashzoo.benchmark
     import hashzoo.cli.bench
+    import hashzoo.cli.watch
+    import hashzoo.data.files
+    import hashzoo.data.scenes
+    import hashzoo.data.verify
     import hashzoo.encode
+    import hashzoo.encoders.bow
+    import hashzoo.evaluator.bit_slices
     import hashzoo.evaluator.scoring
     import hashzoo.filling
     import hashzoo.hits
+    import hashzoo.losses
     import hashzoo.report.bundle
     import hashzoo.report.formats
+    import hashzoo.report.pivot_formats
     import hashzoo.run
+    import hashzoo.runners.local
+    import hashzoo.scan
     import hashzoo.search.tables
     import hashzoo.zoo
 
     pyarrow.set_cpu_count(1)
     hashzoo.zoo.load()
+    # Both import most of themselves when they are used first.
+    numba.njit(lambda: 0)()
+    pydantic.TypeAdapter(int)
     started: dict[int, str] = {}
     for line in sys.stdin:
         question = json.loads(line)
@@ -518,7 +643,7 @@ def _serve() -> None:
             print(number, flush=True)
             continue
         number = question["wait"]
-        _, status, usage = os.wait4(number, 0)
+        status, usage = _ended(number)
         folder = started.pop(number)
         out, err, changes = (Path(f"{folder}{name}").read_text() for name in (".out", ".err", ".changes"))
         code = os.waitstatus_to_exitcode(status)

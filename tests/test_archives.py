@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import random
+import shutil
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -154,6 +157,32 @@ def test_damaged_archives_are_refused_and_leave_no_half_file(archive, tmp_path):
     assert "is no readable zip or tar" in refusal(archive, tmp_path / "empty")
     with pytest.raises(HashzooError, match="cannot be read"):
         unpack(tmp_path / "absent.zip", tmp_path / "empty")
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_data_that_cannot_be_unpacked_are_damage(kind, tmp_path):
+    """Each of the three packers has an exception of its own."""
+    chance = random.Random(0)
+    files = {f"{n}.txt": chance.randbytes(3000) for n in range(4)}
+    whole = make_tar(tmp_path / "whole", files, f"w:{kind}").read_bytes()
+    path = tmp_path / "set.tar"
+    said = set()
+    for place in range(0, len(whole), 53):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            unpack(path, tmp_path / "out")
+        except HashzooError as error:
+            said.add(str(error).partition("(")[0])
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert said == {f"{path} is no readable zip or tar "}
+
+
+def test_a_path_that_no_system_writes_is_refused_at_once(tmp_path):
+    path = make_tar(tmp_path / "deep.tar", {"a/" * 100_000 + "b": b""}, "w")
+    tracemalloc.start()
+    assert "a name of 200,001 characters" in refusal(path, tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
 
 
 def test_a_wrong_checksum_inside_a_zip_is_damage(tmp_path):

@@ -92,7 +92,7 @@ def test_another_size_of_blocks_goes_on_where_the_first_ended():
     assert asked == [range(8, 12), range(12, 16), range(16, 20)]
 
 
-@pytest.mark.parametrize("damage", ["rows", "journal", "part"])
+@pytest.mark.parametrize("damage", ["rows", "journal", "part", "empty", "header"])
 def test_an_unfinished_file_that_makes_no_sense_is_begun_anew(damage):
     def ends(ranges):
         yield from made(ranges[:2])
@@ -106,6 +106,10 @@ def test_an_unfinished_file_that_makes_no_sense_is_begun_anew(damage):
         part.with_suffix(".npy").rename(part)
     elif damage == "journal":
         part.with_suffix(".journal").write_text("no json\n")
+    elif damage == "empty":  # of a process that was killed after it had made the file
+        os.truncate(part, 0)
+    elif damage == "header":
+        part.write_bytes(part.read_bytes().replace(b"{", b"(", 1))
     else:
         part.unlink()
     np.testing.assert_array_equal(cached_array({"rows": 20}, 5, made, "numbers", "rows"), VALUES)

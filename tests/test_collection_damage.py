@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -128,6 +129,25 @@ def test_manifests_that_fit_their_digest_and_nothing_else(change, sentence, path
     del stored["digest"]
     (path / "manifest.json").write_text(json.dumps(stored | {"digest": digest(stored)}))
     with pytest.raises(HashzooError, match=sentence):
+        hashzoo.search.open(path)
+
+
+@pytest.mark.parametrize(
+    "rows", [b"", np.array([0.5, 1]), np.array([4, 20]), np.array([-1, 4]), np.array([5, 4]), np.array([4])]
+)
+def test_deleted_rows_that_fit_their_digest_and_no_segment(rows, path):
+    (file,) = path.glob("deleted/*")
+    if isinstance(rows, bytes):
+        file.write_bytes(rows)
+    else:
+        np.save(file, rows)
+    stored = json.loads((path / "manifest.json").read_text())
+    del stored["digest"]
+    content = file.read_bytes()
+    about = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    stored["segments"][0]["deleted"]["file"] |= about
+    (path / "manifest.json").write_text(json.dumps(stored | {"digest": digest(stored)}))
+    with pytest.raises(HashzooError, match=r"is damaged \(deleted/"):
         hashzoo.search.open(path)
 
 

@@ -323,6 +323,22 @@ def test_the_command_line(run, tmp_path, command, sentence):
     assert command("encode", "codes", "--texts", texts, "--out", "more").code == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("text,id,id\na,1,2\n", "has two columns called 'id'"),
+        ("text,text\na,b\n", "has two columns called 'text'"),
+        ("text,id\n" + "".join(f"a,{n}\n" for n in range(30_000)) + "a,29999\n", "has the id 29999 twice"),
+        ('{"text": "a", "id": [1]}\n', "ids of"),
+        ('{"text": "a", "id": {"x": 1}}\n', "ids of"),
+    ],
+)
+def test_a_table_that_cannot_be_told_apart_is_refused(content, said, tmp_path):
+    path = written(tmp_path / f"t.{'jsonl' if content.startswith('{') else 'csv'}", content)
+    with pytest.raises(HashzooError, match=said):
+        items.rows_of_table(path)
+
+
 def test_a_model_that_is_not_what_it_was_is_refused(run, tmp_path, monkeypatch):
     filling.fill(tmp_path / "codes", load_model(run), items.lines_of(written(tmp_path / "t.txt", "a\n")))
     about = read_json(run / "run.json")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 EXAMPLES = int(os.environ.get("HASHZOO_FUZZ", "12"))
 CAMPAIGN = "HASHZOO_FUZZ" in os.environ
 NAMES = (
-    *("run", "result", "track", "opened", "log", "codes", "labels", "precisions", "manifest", "bench"),
+    *("run", "result", "reason", "track", "opened", "rounds", "log", "codes", "labels", "precisions", "manifest"),
+    *("texts", "rows", "bench"),
     *("csv", "jsonl", "parquet", "zip", "tar", "bundle", "collection"),
 )
 made: dict[str, fuzzing.Format] = {}

@@ -21,7 +21,7 @@ from hashzoo.online import Rounds, bytes_held, jobs_of_chunks
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown
 from hashzoo.rounds import score_run
-from hashzoo.storage import read_json
+from hashzoo.storage import read_json, write_json
 from hashzoo.testing import toy_job, toy_stream
 from hashzoo.track import Track
 
@@ -318,3 +318,32 @@ def test_the_command_line(streams, command, sentence):
     assert "--protocol is offline or online, not 'stream'" in sentence(*common, "--protocol", "stream")
     assert "ask for a smaller --chunk" in sentence(*common, "--protocol", "online")
     assert "--folds and --protocol online exclude each other" in sentence(*online, "--folds", 2)
+
+
+@pytest.mark.parametrize("name", ["rounds", "mean_over_rounds", "learned_codes"])
+def test_an_online_run_that_does_not_tell_of_its_rounds_is_left_out(name, streams, capsys):
+    outcome = run()
+    path = Path(outcome["results"][0]["run"]) / "result.json"
+    stored = read_json(path)
+    del stored[name]
+    write_json(path, stored)
+    (item,) = collect(Path("runs"))
+    assert [result["method"] for result in item["results"]] == ["toy", "random"]
+    assert "does not tell of 3 rounds" in capsys.readouterr().err
+
+
+def test_rounds_without_seconds_have_a_table_without_them(streams):
+    outcome = run()
+    for line in outcome["results"][0]["rounds"]:
+        line.pop("seconds", None)
+    assert make_table(outcome).rows[0].seconds == ""
+
+
+def test_a_stream_of_labels_that_there_are_not_is_one_sentence(streams):
+    folder = Path(run()["results"][0]["run"])
+    path = folder.parents[1] / "track.json"
+    stored = read_json(path)
+    stored["stream"]["labels"] = [[0], [10**6], [1]]
+    write_json(path, stored)
+    with pytest.raises(HashzooError, match=r"the rounds in .* are damaged"):
+        score_run(Track.load(folder.parents[1]), folder)

@@ -94,6 +94,31 @@ def test_a_changed_file_is_named(file, rows, tmp_path):
         data.verify()
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("labels.npy", b""),
+        ("labels.npy", np.ones(12, dtype=bool)),
+        ("labels.npy", np.ones((12, 2), dtype=bool)),
+        ("labels.npy", np.ones((12, 3))),
+        ("texts.jsonl", b'"a"\n' * 11 + b"null\n"),
+        ("texts.jsonl", b'"a"\n' * 11 + b"[" * 100_000 + b"\n"),
+        ("text_features.npy", np.ones(12, dtype=np.float32)),
+        ("text_features.npy", np.ones((11, 2), dtype=np.float32)),
+    ],
+)
+def test_a_file_that_cannot_be_a_part_of_it_is_named(file, content, rows, tmp_path):
+    features = {"text": np.ones((12, 2), dtype=np.float32)}
+    opened(replace(rows, features=features), tmp_path / "out")
+    path = tmp_path / "out" / file
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    with pytest.raises(HashzooError, match=rf"{file} is not what was prepared: type {HOW}"):
+        Prepared(tmp_path / "out", HOW)
+
+
 def test_a_changed_picture_is_named(rows, pictures, tmp_path):
     data = opened(rows, tmp_path / "out")
     Image.new("RGB", (4, 4), "blue").save(pictures / "7.png")

@@ -371,6 +371,34 @@ def test_a_run_that_lacks_something_is_left_out_and_said(name, runs, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cost": {"text": {"parameters": 1, "macs": 1}}}, "cost has no 'image'"),
+        ({"health": {"image": HEALTHY, "text": HEALTHY, "x": 5}}, "health has an unknown field 'x'"),
+        ({"train_data": {"label_noise": 10**400}}, "train_data.label_noise is"),
+        ({"floor": 1e300}, "floor is 1e"),
+        ({"rounds": [{"round": 1, "rows": 1, "queries": 1}]}, "does not tell of 0 rounds"),
+    ],
+)
+def test_a_result_that_no_run_gives_is_left_out_and_said(change, said, runs, capsys):
+    path = run_folder(runs, "toy", 16) / "result.json"
+    path.write_text(json.dumps(read_json(path) | change))
+    capsys.readouterr()
+    (item,) = collect(runs)
+    frame(collect(runs))
+    make_table(item)
+    assert len(item["results"]) == 5
+    assert said in capsys.readouterr().err
+
+
+def test_the_reason_of_a_failure_is_shown_whatever_it_holds(runs):
+    path = run_folder(runs, "fragile", 32) / "error.txt"
+    path.write_bytes(b"out of \x1b[31mmemory \xe2\x98\nmore")
+    (item,) = collect(runs)
+    assert item["results"][1]["reason"] == "out of \ufffd[31mmemory \ufffd"
+
+
 def test_nothing_to_report(tmp_path):
     with pytest.raises(HashzooError, match=r"there is no folder .*run hashzoo bench first"):
         collect(tmp_path / "none")

@@ -49,6 +49,16 @@ def results() -> list[dict]:
     return [stored("best", 0.5), near, stored("worse", 0.45), failed("broken")]
 
 
+def test_precisions_of_other_queries_are_refused(results):
+    path = Path(results[2]["run"], "per_query.npz")
+    with np.load(path) as good:
+        write_arrays(path, {name: good[name][:5] for name in good.files})
+    for way in ("i2t", "t2i"):
+        results[2]["scores"][way].pop("queries", None)
+    with pytest.raises(HashzooError, match="is of other queries than the runs beside it"):
+        significance.per_query(results)
+
+
 def test_what_is_not_significantly_worse_is_marked_too(results):
     values = significance.per_query(results)
     winners = significance.as_good_as_best(values)

@@ -17,11 +17,12 @@ from helpers import HERE, SMALL
 from safetensors.torch import load_file
 
 from hashzoo import fitting, storage, zoo
-from hashzoo.codes import load_codes
+from hashzoo.codes import load_codes, save_codes
 from hashzoo.errors import HashzooError
 from hashzoo.fitting import make_job, seeded
 from hashzoo.opening import open_dataset
 from hashzoo.recipe import Cell, build
+from hashzoo.rounds import score_run
 from hashzoo.run import describe, folder_of, key_of, train_cell
 from hashzoo.settings import parse_assignments
 from hashzoo.storage import StorageError, read_json
@@ -330,3 +331,12 @@ def test_names_of_encoders_make_readable_folders(bench):
     pair = {"image": "timm:a/b.c", "text": "bow"}
     folder = folder_of(Path("runs"), bench.track, Cell("toy", "x", 16, 2), pair, "0123456789")
     assert folder.name == "timm-a-b.c+bow-16-s2-01234567"
+
+
+def test_codes_that_lack_a_split_are_not_scored(bench):
+    folder, _ = trained(bench)
+    codes = load_codes(folder / "codes.npz")
+    del codes["text_database"]
+    save_codes(folder / "codes.npz", **codes)
+    with pytest.raises(HashzooError, match=r"codes.npz holds no text_database; the same bench makes it again"):
+        score_run(bench.track, folder)

@@ -6,6 +6,7 @@ HASHZOO_FUZZ=300 python -m pytest tests/test_serve_fuzz.py sends some ten thousa
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -61,6 +62,7 @@ def check(cases) -> None:
     one()
 
 
+@functools.cache  # else the data set is opened five times for each request
 def a_picture(form: str) -> bytes:
     file = io.BytesIO()
     scenes().image(0).save(file, form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import shutil
 import stat
@@ -19,12 +20,21 @@ from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
 from hashzoo.storage import write_error
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without lzma: zipfile and tarfile say so themselves
+    LZMAError = EOFError  # type: ignore[misc, assignment]
+
 MAX_BYTES = 2**38  # of all members together: ten times the largest data set of this field
 MAX_MEMBERS = 2_000_000
 MAX_RATIO = 200  # unpacked to packed, looked at from FREE_BYTES on: tables of zeros are small and pack well
 FREE_BYTES = 2**30
 JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db")
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+MAX_PATH = 4096  # characters of a member's path, more than systems write
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, gzip.BadGzipFile),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError),
+)
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,8 @@ def _tar_members(archive: Path, file: tarfile.TarFile) -> Iterator[Member]:
 def _safe(archive: Path, name: str) -> str | None:
     """The path of a member below the folder, with slashes; None for what file managers leave in archives."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    if len(name) > MAX_PATH:
+        raise _refused(archive, f"{name[:80]}...", f"a name of {len(name):,} characters")
     if name.startswith(("/", "\\")) or ".." in parts or not parts or any(map(_odd, parts)):
         if name.strip("./") == "" and ".." not in name and not name.startswith("/"):
             return None  # the folder itself
@@ -172,6 +184,10 @@ def _write(archive: Path, member: Member, path: Path) -> None:
                 raise EOFError(f"'{member.path}' is cut off")
         except DAMAGE as error:
             raise _damaged(archive, error) from error
+        except OSError as error:
+            if error.errno is None:  # not of the system: this is how bz2 says that its data are damaged
+                raise _damaged(archive, error) from error
+            raise
         os.replace(part, path)
     except OSError as error:
         raise write_error(path, error) from error

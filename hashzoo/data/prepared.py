@@ -30,6 +30,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
 from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
 from hashzoo.storage import (
+    DAMAGED,
     atomic_write,
     digest,
     file_digest,
@@ -177,6 +178,8 @@ class Prepared(Dataset):
         self.name, self.classes, self.licence = manifest["name"], tuple(manifest["classes"]), manifest["licence"]
         self.manifest = manifest
         self.labels = self._load("labels.npy")
+        if self.labels.shape[1:] != (len(self.classes),) or self.labels.dtype != np.bool_:
+            raise self._damaged(folder / "labels.npy")
         arrays = read_arrays(folder / "splits.npz")
         if set(arrays) != set(SPLITS) or any(rows.ndim != 1 or rows.dtype.kind != "i" for rows in arrays.values()):
             raise self._damaged(folder / "splits.npz")
@@ -185,6 +188,9 @@ class Prepared(Dataset):
         self.features = {
             role: self._load(f"{role}_features.npy") for role in ROLES if f"{role}_features.npy" in manifest["files"]
         }
+        for role, array in self.features.items():
+            if array.ndim != 2 or array.dtype.kind != "f" or len(array) != len(self.labels):
+                raise self._damaged(folder / f"{role}_features.npy")
         self._texts = self._lines("texts.jsonl")
         self._images = self._lines("images.jsonl")
         self._root = Path(manifest["image_root"]) if manifest["image_root"] else None
@@ -239,7 +245,7 @@ class Prepared(Dataset):
     def _load(self, file: str) -> np.ndarray:
         try:
             return np.load(self.folder / file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
+        except DAMAGED:
             raise self._damaged(self.folder / file) from None
 
     def _lines(self, file: str) -> list[str] | None:
@@ -248,9 +254,9 @@ class Prepared(Dataset):
         try:
             with open(self.folder / file, encoding="utf-8") as lines:
                 found = [json.loads(line) for line in lines]
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             raise self._damaged(self.folder / file) from None
-        if len(found) != len(self.labels):
+        if len(found) != len(self.labels) or not all(isinstance(one, str) for one in found):
             raise self._damaged(self.folder / file)
         return found
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.records import RUN, TRACK_FILE, read_record
 from hashzoo.report.table import further
+from hashzoo.shapes import printable
 from hashzoo.storage import canonical_json
 from hashzoo.track import DIRECTIONS, read_result
 
 if TYPE_CHECKING:
     import pandas
 
+OF_ROUNDS = ("rounds", "mean_over_rounds", "old_codes", "learned_codes")  # what a result of an online run has
 # What makes two results of one track the same experiment.
 IDENTITY = ("method", "encoders", "settings", "bits", "seed")
 
@@ -104,6 +106,7 @@ def _read(run: Path, track: dict[str, Any]) -> Found | None:
         if (run / "result.json").exists():
             result = read_result(run / "result.json") | {"reused": True, "run": str(run)}
             scored = (run / "result.json").stat().st_mtime_ns
+            _check_rounds(run, track, result)
         elif (run / "error.txt").exists():
             result = _failed(run, asked)
         else:
@@ -115,8 +118,19 @@ def _read(run: Path, track: dict[str, Any]) -> Found | None:
         raise HashzooError(f"{run} is damaged ({one_line(error)}); delete it and run again") from error
 
 
+def _check_rounds(run: Path, track: dict[str, Any], result: dict[str, Any]) -> None:
+    """Raise HashzooError unless an online run, and it alone, tells of each of its rounds."""
+    rounds = len(track.get("stream", {}).get("rows", ()))
+    told = all(name in result for name in OF_ROUNDS)
+    if len(result.get("rounds", ())) != rounds or (rounds and not told):
+        raise HashzooError(f"{run} does not tell of {rounds} rounds, as its track has; delete it and run again")
+
+
 def _failed(run: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    reason = (run / "error.txt").read_text(encoding="utf-8").partition("\n")[0]
+    try:
+        reason = (run / "error.txt").read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except OSError as error:
+        raise HashzooError(f"{run / 'error.txt'} cannot be read ({error.strerror or error})") from error
     return {
         "schema": 1,
         "method": asked["method"],
@@ -127,7 +141,7 @@ def _failed(run: Path, asked: dict[str, Any]) -> dict[str, Any]:
         "plugin": asked["plugin"],
         **{name: value for name, value in asked["recipe"].items() if name == "trained"},
         "status": "failed",
-        "reason": reason,
+        "reason": printable(reason),
         "reused": True,
         "run": str(run),
     }

@@ -27,8 +27,9 @@ def spent(group: Iterable[Mapping[str, Any]]) -> str:
         return ""
     if mark(done[0]):
         return f"{statistics.fmean(result['seconds']['train'] for result in done):.1f} once"
-    rounds = [line["seconds"]["train"] for result in done for line in result["rounds"]]
-    return f"{statistics.fmean(rounds):.2f}"
+    lines = [line for result in done for line in result["rounds"]]
+    rounds = [line["seconds"]["train"] for line in lines if "train" in line.get("seconds", {})]
+    return f"{statistics.fmean(rounds):.2f}" if rounds else ""
 
 
 def notes(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:

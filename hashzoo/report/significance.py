@@ -34,6 +34,7 @@ def per_query(
         rows: labels of those that are read; all if left out.
     """
     results = list(results)
+    lengths: dict[int, int] = {}  # queries of a fold: those of its track
     files: dict[int, list[tuple[str, dict[str, Any], Path]]] = defaultdict(list)  # by code length
     for result in results:
         path = Path(result["run"]) / "per_query.npz"
@@ -45,7 +46,14 @@ def per_query(
         read: dict[str, dict[int, list[dict[str, np.ndarray]]]] = defaultdict(lambda: defaultdict(list))
         for label, result, path in runs:
             if rows is None or label in rows:
-                read[label][result.get("fold", 0)].append(_precisions(result, path))
+                fold, one = result.get("fold", 0), _precisions(result, path)
+                queries = lengths.setdefault(fold, len(one["i2t"]))
+                if any(len(one[direction]) != queries for direction in DIRECTION_NAMES):
+                    raise HashzooError(
+                        f"{path} is of other queries than the runs beside it; delete the run and make it again",
+                        exit_code=1,
+                    )
+                read[label][fold].append(one)
         for direction in DIRECTION_NAMES:
             column = {
                 label: np.concatenate([np.mean([run[direction] for run in folds[fold]], axis=0) for fold in there])

@@ -148,7 +148,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
     try:
         fits = digest({"format": FORMAT, **stored}) == sha256
         check(stored, SHAPE, NAME)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(folder, str(error)) from error
     if not fits:
         raise damaged(folder, f"{NAME} does not match its digest")

@@ -24,7 +24,7 @@ import numpy as np
 
 from hashzoo.search import tables
 from hashzoo.search.manifest import Deleted, File, Manifest, Part
-from hashzoo.storage import file_digest, sync_folder
+from hashzoo.storage import DAMAGED, file_digest, sync_folder
 
 try:
     import fcntl
@@ -155,8 +155,18 @@ def open_segment(root: Path, part: Part, bits: int, known: dict[str, Content]) -
         written = (root / DELETED / part.deleted.name).read_bytes()
         if hashlib.sha256(written).hexdigest() != part.deleted.file.sha256:
             raise Damage(f"{DELETED}/{part.deleted.name} does not match its digest")
-        deleted = np.load(io.BytesIO(written), allow_pickle=False)
+        try:
+            deleted = np.load(io.BytesIO(written), allow_pickle=False)
+        except DAMAGED as error:
+            raise Damage(f"{DELETED}/{part.deleted.name} is no array") from error
+        if deleted.dtype != "<i8" or deleted.shape != (part.deleted.rows,) or not _within(deleted, part.rows):
+            raise Damage(f"{DELETED}/{part.deleted.name} does not hold rows of the segment")
     return Segment(content, part, deleted)
+
+
+def _within(rows: np.ndarray, count: int) -> bool:
+    """Whether these are ascending row numbers below `count`."""
+    return not len(rows) or bool(rows[0] >= 0 and rows[-1] < count and (np.diff(rows) > 0).all())
 
 
 def write_segment(

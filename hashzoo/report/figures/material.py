@@ -92,7 +92,7 @@ class Material:
             if not all(isinstance(line, dict) for line in lines):
                 raise ValueError("a line is no object")
             return lines
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = "has none" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             not_drawn(f"the training of {self._name(result)}: its log {path} {reason}; the same bench makes it again")
             return []
