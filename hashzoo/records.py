@@ -22,6 +22,7 @@ _SETTING = (None, bool, int, float, str, ListOf(ANY), Each(ANY))
 _ORIGIN = Fields({"value": _SETTING, "origin": LINE})
 _PLUGIN = {"distribution": LINE, "version": LINE, "digest": LINE}
 _COUNT = Number(0, 2**48)
+_WIDTH = (_COUNT, ListOf(_COUNT, 2))  # of a vector, or tokens and width of a sequence
 _STREAM = {"chunk": Number(1, MAX_SEED), "by": LINE, "order_seed": Number(0, MAX_SEED), "database_codes": LINE}
 # What is measured: sums and squares of it stay numbers.
 _MEASURED = Real(-1e15, 1e15)
@@ -60,7 +61,7 @@ DESCRIPTION = {
 }
 RUN = Fields(
     {**DESCRIPTION, "key": LINE, "request": LINE, "plugin": Fields({"name": LINE, **_PLUGIN})},
-    {"dataset_settings": Each(_ORIGIN), "classes": ListOf(str), "widths": Each(Each(_COUNT))},
+    {"dataset_settings": Each(_ORIGIN), "classes": ListOf(str), "widths": Each(Each(_WIDTH))},
 )
 
 _HEALTH = Fields({"rows": _COUNT, "bits": _COUNT, "constant_bits": _COUNT}, others=True)

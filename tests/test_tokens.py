@@ -27,6 +27,8 @@ from hashzoo.errors import HashzooError
 from hashzoo.extraction import Extraction
 from hashzoo.features import encode_modality
 from hashzoo.model import Tower, sequence
+from hashzoo.records import RUN
+from hashzoo.shapes import check
 from hashzoo.testing import toy_job
 from hashzoo.testing.scenes import Thumbnail
 
@@ -200,6 +202,13 @@ def test_they_are_cached_flat_and_as_float16():
     made = outputs_of(Thumbnail(), [data.image(7)])
     np.testing.assert_allclose(found.features[7, :192], made["pooled"][0], rtol=1e-3)
     np.testing.assert_allclose(found.features[7, 192:].reshape(8, 24), made["tokens"][0], rtol=1e-3)
+
+
+def test_a_run_may_say_how_many_tokens_there_are_and_how_wide():
+    widths = encoded(Scenes(pairs=100, pixels=16, difficulty=0)).widths
+    check({"image": json.loads(json.dumps(widths))}, RUN.optional["widths"])
+    with pytest.raises(ValueError, match="image.tokens is a list, not a whole number"):
+        check({"image": {"tokens": [8, 24, 2]}}, RUN.optional["widths"])
 
 
 def test_what_float16_cannot_hold_is_told(monkeypatch):
