@@ -234,7 +234,7 @@ class Scenario:
     def refusals(self, rng: random.Random) -> Fault:
         """A disk at random that is full, or cannot be written to, from some change on, or files that cannot grow."""
         if rng.random() < 0.3:
-            return Fault(size=int(2 ** rng.uniform(3, 18)))
+            return Fault(size=int(2 ** rng.uniform(10, 18)))  # what is said goes to a file, too, and has to fit
         return Fault(event=rng.randint(1, self.changes), refuse=rng.choice([errno.ENOSPC, errno.EROFS, errno.EACCES]))
 
     def jumps(self, rng: random.Random) -> Fault:
