@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashzoo.arrays import LARGE, Selected, Spread, Wanted, cached_array
+from hashzoo.arrays import LARGE, Selected, Wanted, cached_array
 from hashzoo.data import Dataset
 from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.base import Encoder, Width
@@ -127,7 +127,6 @@ def encode_modality(
     outputs: Sequence[str] = (),
     frozen: bool = True,
     how: Extraction = Extraction(),  # noqa: B008 - it is frozen
-    spread: Spread | None = None,
 ) -> Encoded:
     """Features (or, for a trainable encoder, prepared items) of all rows, from the cache where they are.
 
@@ -140,7 +139,6 @@ def encode_modality(
         outputs: named outputs that the head asks for beside "pooled"; used only if the encoder has them all.
         frozen: False to prepare items for an encoder that is trained along.
         how: on which device, in which batches, how precisely.
-        spread: has workers compute what is missing.
     """
     if described.looks_up:
         if not frozen:
@@ -153,7 +151,7 @@ def encode_modality(
 
     def array(as_features: bool) -> np.ndarray:
         wanted, make = wanted_of(dataset, described, role, outputs, as_features, how)
-        return wanted.array(make, spread)
+        return wanted.array(make)
 
     compute = functools.partial(array, True)
     inputs = compute() if frozen else array(False)

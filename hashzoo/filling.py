@@ -7,6 +7,7 @@ their order, so that its bytes do not depend on who encoded what, nor on how oft
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import sys
@@ -206,10 +207,7 @@ class _Filling:
         joined = _Joined(self, parts)
         with contextlib.ExitStack() as stack:
             workers = self._opened_workers(stack, parts)
-            for role in roles:
-                own = [part for part in parts if part.role == role]
-                if own:
-                    self._encode(own, f"encoding {self._items.name}", workers, joined.done)
+            self._encode(parts, f"encoding {self._items.name}", workers, joined.done)
         if joined.commits > 1 or self._begun:
             collection.compact()
         shutil.rmtree(self._place, ignore_errors=True)
@@ -226,12 +224,8 @@ class _Filling:
 
         with contextlib.ExitStack() as stack:
             workers = self._opened_workers(stack, parts)
-            for role in roles:
-                own = [part for part in parts if part.role == role]
-                if own:
-                    self._encode(
-                        own, f"encoding share {share.number} of {share.of} of {self._items.name}", workers, done
-                    )
+            what = f"encoding share {share.number} of {share.of} of {self._items.name}"
+            self._encode(parts, what, workers, done)
         count = sum(len(part.rows) for part in all_parts if part.number in chosen)
         self._filled.share = count, sum(len(part.rows) for part in all_parts)
         return self._filled
@@ -253,7 +247,13 @@ class _Filling:
         return workers
 
     def _encode(self, parts: Sequence[Part], what: str, workers: Workers | None, done: Callable[[Part], None]) -> None:
-        """Encode parts of one modality, unless they wait already; `done` is told of each."""
+        """Encode parts, one modality after the other, unless they wait already; `done` is told of each."""
+        for _, own in itertools.groupby(parts, key=lambda part: part.role):
+            self._encode_role(list(own), what, workers, done)
+
+    def _encode_role(
+        self, parts: Sequence[Part], what: str, workers: Workers | None, done: Callable[[Part], None]
+    ) -> None:
         waiting = [part for part in parts if not (self._place / part.name).exists()]
         numbers = {part.number for part in waiting}
         kept = [part for part in parts if part.number not in numbers]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hashzoo import zoo
-from hashzoo.arrays import Spread, Wanted
+from hashzoo.arrays import Wanted
 from hashzoo.data import Dataset
 from hashzoo.data.training import Training
 from hashzoo.encoders.base import Encoder, state_digest
@@ -118,17 +118,14 @@ class Workbench:
             preimage["fitted on"] = [self.dataset.fingerprint(), digest(rows.tobytes())]
         return preimage
 
-    def encoded(self, recipe: Recipe, role: str, spread: Spread | None = None) -> Encoded:
-        """All rows of one modality as this recipe's tower takes them; those of a further role are features.
-
-        `spread` has workers compute what is not in the cache.
-        """
+    def encoded(self, recipe: Recipe, role: str) -> Encoded:
+        """All rows of one modality as this recipe's tower takes them; those of a further role are features."""
         outputs, frozen, how = recipe.outputs(role), self._frozen(recipe, role), self.extraction(recipe, role)
         modality = modality_of(role)
         key = digest([recipe.encoders[role], modality, _section(recipe, role), list(outputs), frozen, how.card()])
         if key not in self._encoded:
             described = self.described(recipe, role)
-            self._encoded[key] = encode_modality(self.dataset, described, modality, outputs, frozen, how, spread)
+            self._encoded[key] = encode_modality(self.dataset, described, modality, outputs, frozen, how)
         return self._encoded[key]
 
     def wanted(self, recipe: Recipe, role: str, workers: int | None = None) -> tuple[Wanted, Make] | None:
