@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Work this small only loses by threads, most of all by such as spin on a busy machine; torch reads these when it is
 # imported.
@@ -41,6 +42,15 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     forget(folder)
     yield Site(folder)
     forget(folder)
+
+
+@pytest.fixture
+def memory_files() -> Iterator[dict[str, Any]]:
+    """What lies at memory://, by name; it is empty before each test."""
+    files = pytest.importorskip("fsspec", reason="pip install 'hashzoo[remote]'").filesystem("memory")
+    files.store.clear()
+    yield files.store
+    files.store.clear()
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,9 @@ ASKED = {"dataset": "scenes", "encoders": "tiny+bow", "settings": SMALL, "runs":
 
 
 @pytest.fixture(autouse=True)
-def memory():
-    """What is at the address, by name; it is empty before each test."""
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    yield files.store
-    files.store.clear()
+def memory(memory_files):
+    """What is at the address, by name."""
+    return memory_files
 
 
 @pytest.fixture

@@ -20,15 +20,12 @@ VALUES = np.arange(10, dtype=np.float32).reshape(5, 2)
 
 
 @pytest.fixture(autouse=True)
-def memory(monkeypatch):
+def memory(monkeypatch, memory_files):
     """What is at the address, by name; a process that has asked it nothing yet."""
     monkeypatch.setenv(shared.VARIABLE, "memory://lab/features")
     monkeypatch.setattr(shared, "_silent", set())
     monkeypatch.setattr(shared, "_there", set())
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    yield files.store
-    files.store.clear()
+    return memory_files
 
 
 @pytest.fixture
