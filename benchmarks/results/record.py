@@ -35,7 +35,10 @@ RUNS = Path("runs/results")
 BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)
 BASELINE = "dcmh"  # the method that every other one is tested against
 FLOOR = "random"  # and what every method must beat
-KEPT = ("method", "settings", "bits", "seed", "status", "floor", "ceiling", "cost", "status_of_constants")
+KEPT = (
+    *("method", "settings", "bits", "seed", "status", "floor", "ceiling", "cost", "status_of_constants"),
+    "learned_codes",  # of an online bench
+)
 
 Run = dict[str, Any]
 
@@ -113,7 +116,8 @@ def table(record: dict[str, Any]) -> str:
     for run in record["results"]:
         groups[run["label"]].append(run)
     tests = {row["label"]: row for row in record["comparisons"]}
-    heads = ["method", "i2t", "t2i", "mean", f"less {BASELINE}", "95 % interval", "p", "parameters", "MACs"]
+    codes = ["database codes"] if record["track"].get("stream") else []  # of an offline bench all are of towers
+    heads = ["method", *codes, "i2t", "t2i", "mean", f"less {BASELINE}", "95 % interval", "p", "parameters", "MACs"]
     lines = [line(heads), line([":--", *["--:"] * (len(heads) - 1)])]
     for label, runs in sorted(groups.items(), key=lambda group: -statistics.fmean(map(both, group[1]))):
         columns = [[run["map"][direction] for run in runs] for direction in ("i2t", "t2i")] + [list(map(both, runs))]
@@ -122,6 +126,7 @@ def table(record: dict[str, Any]) -> str:
             line(
                 [
                     label,
+                    *("learned" if runs[0].get("learned_codes") else "of towers" for _ in codes),
                     *map(spread, columns),
                     *tested(tests.get(label)),
                     short(sum(tower["parameters"] for tower in cost.values())) if cost else "",
@@ -147,9 +152,12 @@ def made(record: dict[str, Any]) -> str:
     below = [row["label"] for row in record["against_random"] if row["difference"] <= 0 or row["p"] >= LEVEL]
     highest = max(row["p"] for row in record["against_random"] if row["label"] not in below)
     exceptions = f" but {', '.join(below)}" if below else ""
+    rounds = len(record["track"]["stream"]["rows"]) if record["track"].get("stream") else 0
+    arrival = f" that arrive in {rounds} rounds, of which this is the last" if rounds else ""
     return (
         f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}, {runs[0]['bits']} bits; "
-        f"{counts['query']:,} queries, {counts['database']:,} database rows, {counts['train']:,} training rows; chance "
+        f"{counts['query']:,} queries, {counts['database']:,} database rows{arrival}, {counts['train']:,} "
+        f"training rows; chance "
         f"{score(runs[0]['floor'])}, codes made of the labels {score(runs[0]['ceiling'])}; every method"
         f"{exceptions} is better than random codes, p at most {highest:.4f}; "
         f"{sources(record)}.\n"

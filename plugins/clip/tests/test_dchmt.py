@@ -107,6 +107,16 @@ def test_the_later_head_without_tokens_attends_to_the_vector_alone():
     torch.testing.assert_close(head({"pooled": pooled}), torch.tanh((logits[..., 1] - logits[..., 0]) / 2))
 
 
+@pytest.mark.parametrize("hidden", [0, 32])
+def test_what_the_later_head_without_tokens_gives_its_norm_is_linear_but_for_a_hidden_layer(hidden):
+    head, x = AttentiveHead({"pooled": 9}, bits=4, width=16, hidden=hidden).eval(), torch.randn(64, 9)
+    given = []
+    head.norm.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    for pooled in (x, -x, torch.zeros_like(x)):
+        head({"pooled": pooled})
+    assert torch.allclose(given[0] + given[1], 2 * given[2], atol=1e-5) == (hidden == 0)
+
+
 @pytest.mark.parametrize("settings", [{"norm": "none"}, {"width": 100}, {"heads": 0}])
 def test_a_later_head_that_cannot_be_is_refused(settings):
     with pytest.raises(ValueError, match=r"norm is batch or layer|width is a multiple of heads"):

@@ -63,15 +63,26 @@ class AttentiveHead(nn.Module):
         width: of the attention, to which linear layers lead; 512 in the authors' code, without these.
         heads: of the attention, a divisor of the width; 8 in the authors' code.
         norm: "batch" (of images in the authors' code) or "layer" (of texts).
+        hidden: width of a hidden layer with ReLU between feature vector and attention, 0 (the authors' code, which
+            trains CLIP along) for none. Without it, and without tokens, all before the logits is linear but the norm.
     """
 
-    def __init__(self, widths: Mapping[str, Any], bits: int, width: int = 128, heads: int = 8, norm: str = "layer"):
+    def __init__(
+        self,
+        widths: Mapping[str, Any],
+        bits: int,
+        width: int = 128,
+        heads: int = 8,
+        norm: str = "layer",
+        hidden: int = 0,
+    ):
         super().__init__()
         if norm not in ("batch", "layer"):
             raise ValueError(f"norm is batch or layer, not '{norm}'")
         if heads < 1 or width < heads or width % heads:
             raise ValueError(f"width is a multiple of heads, and {width} is none of {heads}")
-        self.whole = nn.Linear(widths["pooled"], width)
+        layers: list[nn.Module] = [nn.Linear(widths["pooled"], hidden), nn.ReLU()] if hidden else []
+        self.whole = nn.Sequential(*layers, nn.Linear(hidden or widths["pooled"], width))
         self.token = nn.Linear(widths["tokens"][1], width) if "tokens" in widths else None
         self.heads = heads
         self.query, self.keys_values, self.mixed = (nn.Linear(width, n * width) for n in (1, 2, 1))
