@@ -185,6 +185,8 @@ def write_error(path: Path, error: OSError) -> StorageError:
         return StorageError(f"the disk that holds {path.parent} is full; free some space and run again", exit_code=1)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(f"{path.parent} cannot be written to; choose another folder or change its permissions")
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY):
+        return StorageError(f"{path} cannot be written ({error.strerror}); give a path where nothing else lies")
     return StorageError(f"{path} cannot be written ({error.strerror or error})", exit_code=1)
 
 
