@@ -9,7 +9,7 @@ import typer
 
 from hashzoo.cli.bench import BatchSize, Dataset, Device, Json, RayAddress, Runner, Settings, Share
 from hashzoo.cli.common import batch_size as read_batch_size
-from hashzoo.cli.common import console, print_json
+from hashzoo.cli.common import console, on_this_machine, print_json
 
 app = typer.Typer(help="Export features of a data set, verify an archive of them, import one.", no_args_is_help=True)
 Encoders = Annotated[
@@ -19,7 +19,9 @@ Encoders = Annotated[
 
 @app.command("export")
 def export(
-    out: Annotated[Path, typer.Option("--out", help="The new folder that becomes the archive.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The new folder that becomes the archive.", callback=on_this_machine)
+    ],
     dataset: Dataset = "emoji",
     encoders: Encoders = "lite",
     settings: Settings = None,
