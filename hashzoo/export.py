@@ -20,7 +20,7 @@ from hashzoo.opening import open_dataset
 from hashzoo.plan import check_device, find_device
 from hashzoo.recipe import ROLES, Recipe, build, check_used, pair_of, parse_encoders
 from hashzoo.runners import Kind, Watch, check_jobs, check_runner, named_runner
-from hashzoo.runners.parts import Spread, asked, lost_part, make_array, make_part, make_share, missing_arrays, need_of
+from hashzoo.runners.parts import Spread, asked, make_array, make_part, make_share, missing_arrays, need_of
 from hashzoo.settings import parse_assignments
 from hashzoo.shard import Shard
 from hashzoo.storage import cache_dir, write_error
@@ -119,7 +119,7 @@ class Features:
 
     def do(self, one: dict[str, Any], watch: Watch) -> dict[str, Any]:
         if one["do"] == "fail":
-            return lost_part(one)
+            return {"lost": one["reason"]}
         bench, recipe, roles = self.opened
         if one["do"] == "features":
             return {"arrays": {role: asdict(wanted) for role, wanted in missing_arrays(bench, recipe, roles).items()}}
