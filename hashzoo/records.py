@@ -119,7 +119,7 @@ def read_record(path: Path, shape: Fields, advice: str = "delete it and run agai
         size = 0  # reading it says why it cannot be read
     if size > MOST_BYTES:
         raise HashzooError(f"{path} is damaged (it has {size:,} bytes); {advice}", exit_code=1)
-    found = read_json(path)
+    found = read_json(path, advice)
     try:
         check(found, shape)
     except ValueError as error:

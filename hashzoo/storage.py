@@ -116,12 +116,12 @@ def write_json(path: Path, value: Any) -> None:
         file.write(text + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str = "delete it and run again") -> Any:
     """Read JSON; a file that is not JSON, which has no NaN either, is an error that names the file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_number)
     except (ValueError, OSError, RecursionError) as error:
-        raise HashzooError(f"{path} cannot be read as JSON ({error}); delete it and run again", exit_code=1) from error
+        raise HashzooError(f"{path} cannot be read as JSON ({error}); {advice}", exit_code=1) from error
 
 
 def _no_number(name: str) -> float:

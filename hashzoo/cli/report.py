@@ -123,6 +123,8 @@ def report(
         folder, mirror = place_of(source or runs)
         named: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = list  # of JSON and CSV, which name folders
         if mirror is None and folder.is_file():
+            if bundle:
+                raise HashzooError(f"{folder} is a bundle already; copy it as it is, or give a runs folder")
             unpacked = stack.enter_context(_unpacked(folder))
             named = functools.partial(_named, folder=unpacked, bundle=folder)
             found = collect(unpacked)
