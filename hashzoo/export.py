@@ -57,6 +57,8 @@ def export(
     Returns:
         The manifest; of a share {"schema", "shard": {"number", "of"}, "rows": by modality, "of_rows"}.
     """
+    from hashzoo.encoders.archive import check_new, read_manifest, write_archive
+
     check_device(device)
     check_batch_size(batch_size)
     check_runner(runner, ray_address)
@@ -66,8 +68,7 @@ def export(
         **{"dataset": dataset, "encoders": encoders, "settings": list(settings)},
         **{"device": device, "batch_size": batch_size},
     }
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise HashzooError(f"{folder} exists already; give a new folder")
+    check_new(folder)
     here = Features(told)
     rows: dict[str, int] = {}
     if share or runner not in (None, "local"):
@@ -83,8 +84,6 @@ def export(
     if share:
         about = {"number": share.number, "of": share.of}
         return {"schema": 1, "shard": about, "rows": rows, "of_rows": len(here.opened[0].dataset)}
-
-    from hashzoo.encoders.archive import read_manifest, write_archive
 
     bench, recipe, roles = here.opened
     cards = {role: dict(bench.described(recipe, role).card) for role in roles}

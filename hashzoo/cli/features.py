@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,18 +41,20 @@ def export(
     """Compute features and put them into a folder; anywhere else `--encoders archive:FOLDER` uses them."""
     from hashzoo.export import export as export_features
 
-    manifest = export_features(
-        dataset,
-        encoders,
-        out,
-        settings=settings or [],
-        device=device,
-        batch_size=read_batch_size(batch_size),
-        jobs=jobs,
-        runner=runner,
-        ray_address=ray_address,
-        shard=shard,
-    )
+    # What encoders print must not end up in our data on stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        manifest = export_features(
+            dataset,
+            encoders,
+            out,
+            settings=settings or [],
+            device=device,
+            batch_size=read_batch_size(batch_size),
+            jobs=jobs,
+            runner=runner,
+            ray_address=ray_address,
+            shard=shard,
+        )
     if shard and not json:
         print(
             f"share {shard} is in the cache; when all shares are, the same command without --shard makes {out} of them"
