@@ -174,6 +174,16 @@ def test_a_data_set_that_is_an_object_is_trained_here(tiny):
         bench(["toy"], [8], dataset=data, encoders="tiny+bow", runner="processes")
 
 
+def test_a_system_without_room_for_a_worker_is_one_sentence(tiny, monkeypatch):
+    def start(self):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(processes.SpawnProcess, "start", start)
+    with pytest.raises(HashzooError, match=r"cannot be started \(Resource temp.*unavailable\); give fewer --jobs") as e:
+        run(1, bits=(8,), runner="processes")
+    assert e.value.exit_code == 1
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows sends no SIGINT to others")
 def test_a_worker_leaves_an_interrupt_to_the_command_from_its_first_moment(tmp_path, capfd):

@@ -136,10 +136,15 @@ class _Worker:
     def start(cls, orders: str) -> _Worker:
         # Spawned, not forked: torch, numba and their threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(orders, there))
-        with _uninterrupted():
-            process.start()
+        try:
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(orders, there))
+            with _uninterrupted():
+                process.start()
+        except OSError as error:
+            raise HashzooError(
+                f"a worker process cannot be started ({error.strerror or error}); give fewer --jobs", exit_code=1
+            ) from error
         there.close()  # so that the pipe ends with the worker
         return cls(process, here)
 
