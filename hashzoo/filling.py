@@ -30,6 +30,7 @@ from hashzoo.recipe import ROLES
 from hashzoo.runners import Kind, Runner, Task, Workers, check_runner, named_runner
 from hashzoo.runners.parts import Count, Spread, answered, asked, make_array, need_of
 from hashzoo.search import Collection
+from hashzoo.search.collection import check_new
 from hashzoo.search.manifest import NAME
 from hashzoo.search.tables import pyarrow_module
 from hashzoo.shard import Shard
@@ -142,6 +143,8 @@ def fill(
     roles = [role for role in ROLES if np.any(items.roles == role)]
     for role in roles if items.dataset is None else ():
         model.encoder(role)  # a model without one is told before anything is made
+    if not (path / NAME).exists():
+        check_new(path)  # before anything is put into it
     lock = FileLock(path / ".encode.lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -172,7 +175,7 @@ def _opened(path: Path, model: Model, items: Items, outputs: bool) -> Collection
     if collection.outputs != outputs:
         raise HashzooError(
             f"{path} was begun {'with' if collection.outputs else 'without'} --outputs; "
-            f"{'add' if collection.outputs else 'leave out'} that, or give another --out"
+            f"{'add it' if collection.outputs else 'leave it out'}, or give another --out"
         )
     return collection
 

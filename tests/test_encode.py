@@ -335,10 +335,13 @@ def test_the_command_line(run, tmp_path, command, sentence):
         (("--table", texts), "t.txt is no .csv"),
         (("--texts", written(tmp_path / "blank.txt", " \n")), "blank.txt holds no text"),
         (("--texts", texts), "codes holds codes of something else than t.txt"),
-        (("--images", folder, "--outputs"), "codes was begun without --outputs"),
+        (("--images", folder, "--outputs"), "codes was begun without --outputs; leave it out, or give another --out"),
         (("--images", folder, "--device", "tpu"), "the device is auto"),
     ):
         assert said in sentence("encode", run, "--out", "codes", *arguments), arguments
+    before = sorted(folder.iterdir())
+    assert f"{folder} is not empty; give a new folder" in sentence("encode", run, "--images", folder, "--out", folder)
+    assert sorted(folder.iterdir()) == before
     assert "is a collection; name what to encode" in sentence("encode", "codes", "--out", "more")
     assert "neither a run nor a collection" in sentence("encode", tmp_path, "--out", "more")
     other = a_run("random")
