@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo.errors import HashzooError
-from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, Real, check
+from hashzoo.shapes import ANY, LINE, Each, Fields, Just, ListOf, Number, Real, check
 from hashzoo.storage import digest, file_digest, read_json
 
 # By a run, before its result; the last two of an online run alone.
@@ -77,7 +77,8 @@ _COST = Fields({"parameters": _COUNT, "macs": _COUNT}, others=True)
 # New fields of a result may come at any time.
 RESULT = Fields(
     {
-        **{"schema": Number(1, 1), "key": LINE, "request": LINE, "method": LINE, "status": LINE},
+        **{"schema": Number(1, 1), "key": LINE, "request": LINE, "method": LINE},
+        "status": Just("ok"),  # a run that failed has an error.txt instead
         "encoders": Fields({"image": LINE, "text": LINE}, others=True),
         "settings": Each(_SETTING),
         "bits": Number(1, MAX_BITS),
