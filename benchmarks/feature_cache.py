@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what is timed is
 
 import numpy as np
 
-from hashzoo.arrays import cached_array, take
+from hashzoo.storage.arrays import cached_array, take
 
 BLOCK = 1024
 BATCHES = 200

@@ -22,7 +22,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hashzoo import zoo
-from hashzoo.arrays import Selected, take
 from hashzoo.codes import Codes, pack
 from hashzoo.data.pictures import open_picture
 from hashzoo.encoders.base import Encoder, Width, numbers
@@ -36,7 +35,8 @@ from hashzoo.recipe import ROLES, Recipe, build
 from hashzoo.reopening import reopen
 from hashzoo.run import versions
 from hashzoo.settings import Value, plain
-from hashzoo.storage import read_json
+from hashzoo.storage.arrays import Selected, take
+from hashzoo.storage.files import read_json
 from hashzoo.track import Track
 from hashzoo.train import Job, Rows
 from hashzoo.workbench import Workbench, full_card

@@ -24,7 +24,7 @@ from hashzoo.extraction import readable
 from hashzoo.items import Items, items_of
 from hashzoo.runners import Watch
 from hashzoo.runners.parts import lost_part, make_part, missing_arrays
-from hashzoo.storage import digest, read_arrays, write_arrays
+from hashzoo.storage.files import digest, read_arrays, write_arrays
 from hashzoo.workbench import Workbench
 
 GROUP = 8192  # items that become a part of the collection together

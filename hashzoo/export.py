@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashzoo import zoo
-from hashzoo.arrays import Wanted
 from hashzoo.benchmark import FLOOR_METHOD, check_batch_size
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
@@ -23,7 +22,8 @@ from hashzoo.runners import Kind, Watch, check_jobs, check_runner, named_runner
 from hashzoo.runners.parts import Spread, asked, lost_part, make_array, make_part, make_share, missing_arrays, need_of
 from hashzoo.settings import parse_assignments
 from hashzoo.shard import Shard
-from hashzoo.storage import cache_dir, write_error
+from hashzoo.storage.arrays import Wanted
+from hashzoo.storage.files import cache_dir, write_error
 
 if TYPE_CHECKING:
     from hashzoo.workbench import Workbench

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hashzoo.arrays import Wanted
 from hashzoo.codes import pack
 from hashzoo.encode import Model, load_model
 from hashzoo.encoding import Encoded, Filler, Part, encoded_parts, parts_of
@@ -33,7 +32,8 @@ from hashzoo.search import Collection
 from hashzoo.search.manifest import NAME
 from hashzoo.search.tables import pyarrow_module
 from hashzoo.shard import Shard
-from hashzoo.storage import canonical_json, write_error
+from hashzoo.storage.arrays import Wanted
+from hashzoo.storage.files import canonical_json, write_error
 
 PARTS = ".parts"  # of the collection's folder, while it is filled
 WAIT = 60.0  # seconds in which a share waits for another that makes the collection

@@ -11,7 +11,6 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from hashzoo.arrays import take
 from hashzoo.codes import Codes, pack
 from hashzoo.cost import cost_of
 from hashzoo.data.stream import chunks
@@ -22,6 +21,7 @@ from hashzoo.features import Encoded
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.online import OnlineTrainer, Rounds, jobs_of_chunks
 from hashzoo.recipe import ROLES, Cell, Recipe, modality_of
+from hashzoo.storage.arrays import take
 from hashzoo.train import STATISTICS_ROWS, Job, Rows
 from hashzoo.workbench import Workbench
 

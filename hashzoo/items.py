@@ -24,7 +24,7 @@ from hashzoo.opening import open_dataset
 from hashzoo.reopening import Opened, opened_as, reopen
 from hashzoo.search.manifest import NAME
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import file_digest
+from hashzoo.storage.files import file_digest
 from hashzoo.track import Track
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from hashzoo.data.locks import alone, free
 from hashzoo.errors import HashzooError
 from hashzoo.records import MOST_BYTES, RUN, check_files, read_record
-from hashzoo.remote import Listed, Remote, is_address
-from hashzoo.storage import cache_dir, digest, write_error
+from hashzoo.storage.files import cache_dir, digest, write_error
+from hashzoo.storage.remote import Listed, Remote, is_address
 from hashzoo.track import read_result
 
 if TYPE_CHECKING:

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashzoo.arrays import take
 from hashzoo.encode import Model, load_model, probes
 from hashzoo.encoders.base import Encoder
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.recipe import ROLES
 from hashzoo.reopening import reopen
-from hashzoo.storage import canonical_json, write_error
+from hashzoo.storage.arrays import take
+from hashzoo.storage.files import canonical_json, write_error
 from hashzoo.track import Track
 from hashzoo.workbench import Workbench
 

@@ -27,7 +27,7 @@ from hashzoo.records import RUN, check_files, files_of, read_record
 from hashzoo.rounds import score_run
 from hashzoo.settings import Assignment, Value, parse_assignments
 from hashzoo.source import environment
-from hashzoo.storage import archive_folder, digest, write_arrays, write_json
+from hashzoo.storage.files import archive_folder, digest, write_arrays, write_json
 from hashzoo.track import Track, evaluator_digest, read_result
 
 if TYPE_CHECKING:
@@ -363,7 +363,7 @@ def find_device(device: str) -> torch.device:
 
 @functools.cache
 def sources(known: zoo.Zoo) -> dict[str, str]:
-    own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", "encoders/*.py", "data/*.py")}
+    own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", "encoders/*.py", "data/*.py", "storage/*.py")}
     return own | {p.name: p.source_digest() for p in known.plugins if p.state == "ok" and p.name != "hashzoo"}
 
 

@@ -11,7 +11,7 @@ from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import Method
 from hashzoo.processors import available_threads
 from hashzoo.settings import SECTIONS, SHARED, Assignment, Value, convert, keywords, plain, resolve
-from hashzoo.storage import canonical_json
+from hashzoo.storage.files import canonical_json
 from hashzoo.zoo import Plugin, Zoo, resolve_target
 
 ROLES = ("image", "text")

@@ -27,7 +27,7 @@ from hashzoo.records import DESCRIPTION, RUN, TRACK_FILE, key_of, read_record
 from hashzoo.reopening import Opened, opened_as
 from hashzoo.rounds import score_run
 from hashzoo.settings import text_of
-from hashzoo.storage import canonical_json
+from hashzoo.storage.files import canonical_json
 from hashzoo.track import read_result
 
 ADVICE = "give a run folder of hashzoo bench, or the run.json in it"

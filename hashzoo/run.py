@@ -43,7 +43,7 @@ from hashzoo.online import Rounds
 from hashzoo.recipe import ROLES, Cell, Recipe
 from hashzoo.records import files_of, key_of
 from hashzoo.rounds import changed, save_rounds, score_rounds
-from hashzoo.storage import (
+from hashzoo.storage.files import (
     StorageError,
     atomic_write,
     write_arrays,

@@ -15,7 +15,7 @@ from hashzoo.data import stream as streams
 from hashzoo.data.training import TrainData, Training, in_words
 from hashzoo.errors import HashzooError
 from hashzoo.records import RESULT, TRACK_FILE, read_record
-from hashzoo.storage import digest, read_arrays, write_arrays, write_json
+from hashzoo.storage.files import digest, read_arrays, write_arrays, write_json
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset

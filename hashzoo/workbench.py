@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from hashzoo import zoo
-from hashzoo.arrays import Wanted
 from hashzoo.data import Dataset
 from hashzoo.data.training import Training
 from hashzoo.encoders.base import Encoder, state_digest
@@ -25,12 +24,13 @@ from hashzoo.model import standard
 from hashzoo.recipe import Recipe, modality_of
 from hashzoo.settings import plain
 from hashzoo.source import environment
-from hashzoo.storage import canonical_json, digest
+from hashzoo.storage.arrays import Wanted
+from hashzoo.storage.files import canonical_json, digest
 from hashzoo.track import Track
 
 # The files whose code decides what a run's codes are; an edit to one of them makes other runs.
 CORE_SOURCES = (
-    *("model.py", "train.py", "online.py", "losses.py", "arrays.py", "extraction.py", "features.py", "run.py"),
+    *("model.py", "train.py", "online.py", "losses.py", "storage/arrays.py", "extraction.py", "features.py", "run.py"),
     *("codes.py", "fitting.py", "workbench.py", "fused.py"),
     "encoders/*.py",
 )

@@ -237,7 +237,7 @@ def formats(place: Path) -> dict[str, Format]:
 
 def change_manifest(content: bytes, rng: random.Random) -> bytes:
     """The manifest of a collection that is changed, with the digest that fits."""
-    from hashzoo.storage import digest
+    from hashzoo.storage.files import digest
 
     value = change_value(json.loads(content), rng)
     if isinstance(value, dict) and rng.random() < 0.9:

@@ -13,11 +13,12 @@ import pytest
 from helpers import HERE, SMALL, forget
 
 import hashzoo
-from hashzoo import plan, processors, storage
+from hashzoo import plan, processors
 from hashzoo.benchmark import Event, bench
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
-from hashzoo.storage import StorageError, read_json, write_json
+from hashzoo.storage import files
+from hashzoo.storage.files import StorageError, read_json, write_json
 
 
 def run(methods=("toy",), bits=(8,), *, settings=(), **options):
@@ -374,7 +375,7 @@ def test_a_full_disk_ends_the_bench_and_the_next_one_goes_on(tiny, monkeypatch):
         real(handle)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "fsync", fsync)
+        patch.setattr(files.os, "fsync", fsync)
         with pytest.raises(StorageError, match="is full; free some space and run again") as full:
             run(bits=(8, 16))
     assert full.value.exit_code == 1

@@ -18,7 +18,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import build
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import cache_dir
+from hashzoo.storage.files import cache_dir
 from hashzoo.track import Track
 from hashzoo.workbench import Workbench
 

@@ -21,7 +21,7 @@ from hashzoo.opening import open_dataset
 from hashzoo.runners import Task
 from hashzoo.search import Collection
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 
 
 def a_run(method: str = "toy", *settings: str) -> Path:

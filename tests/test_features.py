@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hashzoo import arrays, features
+from hashzoo import features
 from hashzoo.data.scenes import Scenes
 from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.bow import BagOfWords
@@ -16,7 +16,8 @@ from hashzoo.encoders.described import Described
 from hashzoo.errors import HashzooError
 from hashzoo.extraction import CPU_BATCH, Extraction
 from hashzoo.features import encode_modality
-from hashzoo.storage import StorageError, cache_dir, read_json, write_json
+from hashzoo.storage import arrays
+from hashzoo.storage.files import StorageError, cache_dir, read_json, write_json
 
 CARD = {"name": "tiny", "encoder": "tiny", "gain": 1.0}
 

@@ -15,7 +15,7 @@ from hashzoo.benchmark import bench
 from hashzoo.codes import health, load_codes, pack, save_codes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import distance_counts
-from hashzoo.storage import write_arrays
+from hashzoo.storage.files import write_arrays
 from hashzoo.track import Track
 
 pytest.importorskip("matplotlib", reason="install hashzoo[figures]")

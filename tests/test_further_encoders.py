@@ -24,7 +24,7 @@ from hashzoo.report import collect, frame, make_table
 from hashzoo.report.html.provenance import provenance
 from hashzoo.run import describe, key_of
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 from hashzoo.testing import toy_job
 from hashzoo.track import Track
 from hashzoo.workbench import Workbench

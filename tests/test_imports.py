@@ -20,16 +20,12 @@ HEAVY = NUMERIC | {"numba", "pandas", "scipy", "matplotlib"}
 ORDER = (
     {
         "errors",
-        "storage",
         "progress",
         "plugin",
         "processors",
         "settings",
-        "arrays",
-        "shapes",
+        "storage",
         "records",
-        "remote",
-        "shared",
     },
     {"guard", "source"},
     {"admission"},
@@ -114,8 +110,11 @@ def closure(name: str, seen: set[str]) -> set[str]:
         (("__init__.py", "plugin.py", "zoo.py", "settings.py", "builtin.py", "errors.py"), HEAVY | {"numpy"}),
         (("admission.py", "guard.py", "source.py"), HEAVY | {"numpy"}),
         (("cli/*.py",), HEAVY | {"numpy", "rich.console", "rich.table"}),
-        (("storage.py", "shapes.py", "records.py", "progress.py", "doctor.py"), HEAVY | {"numpy", "fsspec"}),
-        (("remote.py", "shared.py"), HEAVY | {"numpy", "fsspec"}),
+        (("records.py", "progress.py", "doctor.py"), HEAVY | {"numpy", "fsspec"}),
+        (
+            ("storage/files.py", "storage/shapes.py", "storage/remote.py", "storage/shared.py"),
+            HEAVY | {"numpy", "fsspec"},
+        ),
         (
             ("recipe.py", "track.py", "rounds.py", "benchmark.py", "plan.py", "sweep.py", "opening.py", "data/*.py"),
             HEAVY | {"fsspec"},
@@ -165,7 +164,7 @@ def test_the_rule_holds_when_the_modules_are_really_imported():
         "import sys, importlib\n"
         "def load(*names):\n    for name in names: importlib.import_module('hashzoo.' + name)\n"
         "    return sorted({'torch', 'numba', 'pandas', 'numpy', 'timm', 'matplotlib'} & set(sys.modules))\n"
-        "print(load('plugin', 'zoo', 'settings', 'builtin', 'cli', 'doctor', 'storage', 'progress'))\n"
+        "print(load('plugin', 'zoo', 'settings', 'builtin', 'cli', 'doctor', 'storage.files', 'progress'))\n"
         "print(load('codes', 'evaluator', 'search', 'track', 'recipe', 'benchmark', 'data', 'data.scenes'))\n"
         "print(load('report', 'report.figures'))\n"
         "print('torch' in load('kernels'))\n"

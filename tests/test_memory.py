@@ -116,7 +116,7 @@ def test_encoding_holds_a_block_of_features():
 
 def test_batches_of_mapped_features_hold_no_more_than_a_batch(tmp_path, monkeypatch):
     monkeypatch.setattr("hashzoo.features.LARGE", 1)
-    monkeypatch.setattr("hashzoo.arrays.LARGE", 1)
+    monkeypatch.setattr("hashzoo.storage.arrays.LARGE", 1)
     from hashzoo.encoders.described import Described
     from hashzoo.extraction import Extraction
     from hashzoo.features import Encoded

@@ -18,10 +18,10 @@ from hashzoo.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.mirror import Mirror, place_of
 from hashzoo.records import files_of
-from hashzoo.remote import Remote
 from hashzoo.report import collect
 from hashzoo.runners import worker
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
+from hashzoo.storage.remote import Remote
 
 fsspec = pytest.importorskip("fsspec", reason="pip install 'hashzoo[remote]'")
 ADDRESS = "memory://lab/runs"

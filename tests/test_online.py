@@ -21,7 +21,7 @@ from hashzoo.online import Rounds, bytes_held, jobs_of_chunks
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown
 from hashzoo.rounds import score_run
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 from hashzoo.testing import toy_job, toy_stream
 from hashzoo.track import Track
 

@@ -26,7 +26,7 @@ from hashzoo.onnx_towers import export_towers
 from hashzoo.opening import open_dataset
 from hashzoo.search import Collection
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 
 PAGE = (Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
 

@@ -18,7 +18,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.pretrain import Schedule, augment, pretrain
 from hashzoo.recipe import build
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 
 NET = "timm:test_resnet"
 SETTINGS = (*SMALL, "image.pixels=16")

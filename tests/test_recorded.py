@@ -15,7 +15,7 @@ from helpers import HERE
 
 from hashzoo.bench_file import read_bench_file
 from hashzoo.benchmark import Request, bench_all
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 
 FILE = HERE / "recorded" / "scenes.toml"
 RECORDED = FILE.with_suffix(".json")

@@ -17,7 +17,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown, print_table
 from hashzoo.report.table import score
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 
 TRACK = {
     "id": "emoji-0123abcd",

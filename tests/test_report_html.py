@@ -34,7 +34,7 @@ from hashzoo.report.html.pictures import SIDE, Pictures, Thumbnail, thumbnail
 from hashzoo.report.html.provenance import as_typed
 from hashzoo.report.table import score
 from hashzoo.settings import convert, parse_assignments
-from hashzoo.storage import read_arrays, read_json, write_arrays, write_json
+from hashzoo.storage.files import read_arrays, read_json, write_arrays, write_json
 from hashzoo.track import DIRECTIONS
 
 HOSTILE = "<script>alert(1)</script>'\"&amp;--><![CDATA["

@@ -16,7 +16,7 @@ from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.records import DESCRIPTION, key_of
 from hashzoo.reproduction import Difference, Flips, read_run, repeat
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hashzoo.bench_file import read_bench_file
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 from hashzoo.suite import methods_of
 
 FOLDER = Path(__file__).parent.parent / "benchmarks" / "results"

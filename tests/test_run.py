@@ -16,7 +16,7 @@ import torch
 from helpers import HERE, SMALL
 from safetensors.torch import load_file
 
-from hashzoo import fitting, storage, zoo
+from hashzoo import fitting, zoo
 from hashzoo.codes import load_codes, save_codes
 from hashzoo.errors import HashzooError
 from hashzoo.fitting import make_job, seeded
@@ -25,7 +25,8 @@ from hashzoo.recipe import Cell, build
 from hashzoo.rounds import score_run
 from hashzoo.run import describe, folder_of, key_of, train_cell
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import StorageError, read_json
+from hashzoo.storage import files
+from hashzoo.storage.files import StorageError, read_json
 from hashzoo.track import Track
 from hashzoo.workbench import Workbench
 
@@ -277,7 +278,7 @@ def test_a_disk_that_refuses_one_of_the_files(name, code, bench, monkeypatch):
 
     real_open = open
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "replace", replace)
+        patch.setattr(files.os, "replace", replace)
         if name == "train.jsonl":
             patch.setattr(
                 "builtins.open",

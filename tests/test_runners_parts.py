@@ -11,13 +11,14 @@ import pytest
 from helpers import SMALL
 from test_encode import files_of, folder_of_pictures
 
-from hashzoo import arrays, encoding
+from hashzoo import encoding
 from hashzoo.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.export import export
 from hashzoo.filling import encode
 from hashzoo.runners import parts, processes
-from hashzoo.storage import cache_dir
+from hashzoo.storage import arrays
+from hashzoo.storage.files import cache_dir
 
 MORTAL = '''
 import os, signal

@@ -60,7 +60,8 @@ from pathlib import Path
 from hashzoo.source import environment
 environment()  # as a process has it that has not imported Ray
 from ray.cluster_utils import Cluster
-from hashzoo import arrays, encoding
+from hashzoo import encoding
+from hashzoo.storage import arrays
 from hashzoo.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.export import export

@@ -11,7 +11,7 @@ from hashzoo.benchmark import Event, bench
 from hashzoo.errors import HashzooError
 from hashzoo.report import collect
 from hashzoo.settings import text_of
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 from hashzoo.sweep import axes_of, cells_of, parse_sweep
 
 OPTIONS = ("--dataset", "scenes", "--encoders", "tiny+bow", "--bits", "8", "--threads", "1", "--jobs", "1")

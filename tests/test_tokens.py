@@ -28,7 +28,7 @@ from hashzoo.extraction import Extraction
 from hashzoo.features import encode_modality
 from hashzoo.model import Tower, sequence
 from hashzoo.records import RUN
-from hashzoo.shapes import check
+from hashzoo.storage.shapes import check
 from hashzoo.testing import toy_job
 from hashzoo.testing.scenes import Thumbnail
 

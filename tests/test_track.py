@@ -11,7 +11,7 @@ from hashzoo.data.scenes import Scenes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import ceiling, evaluate, floor
 from hashzoo.opening import open_dataset
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 from hashzoo.track import Track, evaluator_digest, read_result
 
 

@@ -20,7 +20,7 @@ from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import Cell, build
 from hashzoo.report import collect, frame, make_table
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 from hashzoo.track import Track, title_of
 from hashzoo.workbench import Workbench
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.records import RUN, TRACK_FILE, read_record
 from hashzoo.report.table import further
-from hashzoo.shapes import printable
-from hashzoo.storage import canonical_json
+from hashzoo.storage.files import canonical_json
+from hashzoo.storage.shapes import printable
 from hashzoo.track import DIRECTIONS, read_result
 
 if TYPE_CHECKING:

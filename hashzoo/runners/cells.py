@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashzoo.arrays import Wanted
 from hashzoo.errors import HashzooError
 from hashzoo.runners import Kind, Runner, Task, Tell, Watch, Workers
 from hashzoo.runners.parts import Spread, Unshared, asked, lost_part, make_array, make_part, missing_arrays, need_of
+from hashzoo.storage.arrays import Wanted
 
 if TYPE_CHECKING:
     from hashzoo.plan import Plan

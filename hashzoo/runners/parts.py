@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hashzoo.arrays import Wanted
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.processors import available_threads
 from hashzoo.progress import progress
 from hashzoo.runners import TRIES, Runner, Task, Watch, Workers
+from hashzoo.storage.arrays import Wanted
 
 if TYPE_CHECKING:
     from hashzoo.recipe import Recipe

@@ -22,7 +22,7 @@ from hashzoo.search.scan import nearest_places, places_within
 from hashzoo.search.segments import remove_leftovers
 from hashzoo.search.snapshot import Snapshot, open_snapshot
 from hashzoo.search.writing import Batch, check_codes, due, merge, to_compact, without
-from hashzoo.storage import atomic_write, canonical_json, sync_folder, write_error
+from hashzoo.storage.files import atomic_write, canonical_json, sync_folder, write_error
 
 if TYPE_CHECKING:
     import pandas

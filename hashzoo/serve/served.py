@@ -26,7 +26,7 @@ from hashzoo.search.snapshot import Snapshot
 from hashzoo.serve.encoders import Encoding, Encodings
 from hashzoo.serve.limits import Refused
 from hashzoo.serve.rows import Rows
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

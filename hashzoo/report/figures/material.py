@@ -14,7 +14,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.report import rounds
 from hashzoo.report.figures.style import Look
 from hashzoo.report.table import label_of
-from hashzoo.storage import file_digest
+from hashzoo.storage.files import file_digest
 from hashzoo.track import Track, title_of
 
 CODES = tuple(f"{role}_{split}" for role in ("image", "text") for split in ("query", "database"))

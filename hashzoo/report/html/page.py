@@ -20,7 +20,7 @@ from hashzoo.report.html.gallery import Gallery, make_gallery
 from hashzoo.report.html.pictures import Pictures
 from hashzoo.report.html.provenance import Made, as_typed, provenance
 from hashzoo.report.table import DIRECTION_NAMES, FAILED, Column, Row, Table, make_table, score
-from hashzoo.storage import atomic_write
+from hashzoo.storage.files import atomic_write
 from hashzoo.track import title_of
 
 QUERIES = 6  # of each direction, in the gallery of each track
