@@ -69,8 +69,8 @@ def train(rows: int, width: int, stored: str) -> dict[str, float]:
 
     from hashzoo.encoders.described import Described
     from hashzoo.encoders.lookup import Given
-    from hashzoo.extraction import Extraction
-    from hashzoo.features import Encoded
+    from hashzoo.features.cache import Encoded
+    from hashzoo.features.extraction import Extraction
     from hashzoo.train import Rows
 
     imported = resident_mb()

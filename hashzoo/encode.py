@@ -28,7 +28,7 @@ from hashzoo.encoders.base import Encoder, Width, numbers
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import read_tensors
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import Extraction, features
+from hashzoo.features.extraction import Extraction, features
 from hashzoo.model import Tower, Towers
 from hashzoo.plan import find_device
 from hashzoo.recipe import ROLES, Recipe, build

@@ -20,7 +20,7 @@ import torch
 
 from hashzoo.encode import Model, load_model
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import readable
+from hashzoo.features.extraction import readable
 from hashzoo.items import Items, items_of
 from hashzoo.runners import Watch
 from hashzoo.runners.parts import lost_part, make_part, missing_arrays

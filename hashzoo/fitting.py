@@ -17,7 +17,7 @@ from hashzoo.data.stream import chunks
 from hashzoo.data.training import SeenRows, Training
 from hashzoo.encoders.base import numbers
 from hashzoo.errors import HashzooError
-from hashzoo.features import Encoded
+from hashzoo.features.cache import Encoded
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.online import OnlineTrainer, Rounds, jobs_of_chunks
 from hashzoo.recipe import ROLES, Cell, Recipe, modality_of

@@ -363,7 +363,8 @@ def find_device(device: str) -> torch.device:
 
 @functools.cache
 def sources(known: zoo.Zoo) -> dict[str, str]:
-    own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", "encoders/*.py", "data/*.py", "storage/*.py")}
+    folders = ("data", "encoders", "features", "storage")
+    own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", *(f"{folder}/*.py" for folder in folders))}
     return own | {p.name: p.source_digest() for p in known.plugins if p.state == "ok" and p.name != "hashzoo"}
 
 

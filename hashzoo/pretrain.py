@@ -27,7 +27,7 @@ from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import SCHEMA, card_of, read_tensors, write_tensors
 from hashzoo.errors import HashzooError
-from hashzoo.features import Encoded
+from hashzoo.features.cache import Encoded
 from hashzoo.fitting import seeded
 from hashzoo.opening import open_dataset, train_data
 from hashzoo.plan import check_device, find_device

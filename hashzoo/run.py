@@ -27,7 +27,7 @@ import torch
 from hashzoo import zoo
 from hashzoo.codes import Codes, health, save_codes
 from hashzoo.errors import one_line
-from hashzoo.features import widths_of
+from hashzoo.features.cache import widths_of
 from hashzoo.fitting import (
     encode_rows,
     encoding_cost,

@@ -18,8 +18,8 @@ from hashzoo.encoders.described import Described, recalled, remember
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import check_trained
 from hashzoo.errors import HashzooError, one_line
-from hashzoo.extraction import Extraction
-from hashzoo.features import Encoded, Make, encode_modality, wanted_of
+from hashzoo.features.cache import Encoded, Make, encode_modality, wanted_of
+from hashzoo.features.extraction import Extraction
 from hashzoo.model import standard
 from hashzoo.recipe import Recipe, modality_of
 from hashzoo.settings import plain
@@ -30,8 +30,8 @@ from hashzoo.track import Track
 
 # The files whose code decides what a run's codes are; an edit to one of them makes other runs.
 CORE_SOURCES = (
-    *("model.py", "train.py", "online.py", "losses.py", "storage/arrays.py", "extraction.py", "features.py", "run.py"),
-    *("codes.py", "fitting.py", "workbench.py", "fused.py"),
+    *("model.py", "train.py", "online.py", "losses.py", "codes.py", "fitting.py", "fused.py"),
+    *("storage/arrays.py", "features/extraction.py", "features/cache.py", "run.py", "workbench.py"),
     "encoders/*.py",
 )
 

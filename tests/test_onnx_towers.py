@@ -17,11 +17,12 @@ import torch
 from helpers import SMALL
 from torch import nn
 
-from hashzoo import export, onnx_towers
+from hashzoo import onnx_towers
 from hashzoo.benchmark import bench
 from hashzoo.codes import Codes, load_codes, pack
 from hashzoo.encode import load_model
 from hashzoo.errors import HashzooError
+from hashzoo.features import export
 from hashzoo.onnx_towers import export_towers
 from hashzoo.opening import open_dataset
 from hashzoo.search import Collection

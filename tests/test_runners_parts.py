@@ -14,7 +14,7 @@ from test_encode import files_of, folder_of_pictures
 from hashzoo import encoding
 from hashzoo.benchmark import bench
 from hashzoo.errors import HashzooError
-from hashzoo.export import export
+from hashzoo.features.export import export
 from hashzoo.filling import encode
 from hashzoo.runners import parts, processes
 from hashzoo.storage import arrays
@@ -148,7 +148,7 @@ def test_shares_of_features_are_the_whole(mortal, tmp_path, command, monkeypatch
     again = command(*asked, "--out", "whole", "--shard", "2/3")
     assert again.out.startswith("share 2/3 is in the cache; when all shares are, the same command without --shard ")
     with monkeypatch.context() as patch:
-        patch.setattr("hashzoo.extraction.readable", None)  # nothing is computed again
+        patch.setattr("hashzoo.features.extraction.readable", None)  # nothing is computed again
         assert command(*asked, "--out", "whole").code == 0
     assert cached() == whole
     assert files_of(Path("whole")) == files_of(tmp_path / "alone")

@@ -64,7 +64,7 @@ from hashzoo import encoding
 from hashzoo.storage import arrays
 from hashzoo.benchmark import bench
 from hashzoo.errors import HashzooError
-from hashzoo.export import export
+from hashzoo.features.export import export
 from hashzoo.filling import encode
 from hashzoo.opening import open_dataset
 from hashzoo.runners import ray_data, ray_tasks

@@ -24,8 +24,8 @@ from hashzoo.encoders.minilm import MiniLM
 from hashzoo.encoders.timm import TimmEncoder, _map_of
 from hashzoo.encoders.tokens import in_grid, padded
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import Extraction
-from hashzoo.features import encode_modality
+from hashzoo.features.cache import encode_modality
+from hashzoo.features.extraction import Extraction
 from hashzoo.model import Tower, sequence
 from hashzoo.records import RUN
 from hashzoo.storage.shapes import check

@@ -51,7 +51,7 @@ class Spread:
         take: Callable[[range], None],
         advance: Callable[[int], None],
     ) -> None:
-        from hashzoo.extraction import Unreadable
+        from hashzoo.features.extraction import Unreadable
 
         parts: dict[range, list[list[int]]] = {}
         for part in wanted.parts():
@@ -209,7 +209,7 @@ def make_share(wanted: Wanted, share: Shard, spread: Spread) -> int:
 
     Which parts are in a share depends on the number of rows and the size of batches alone.
     """
-    from hashzoo.extraction import Unreadable
+    from hashzoo.features.extraction import Unreadable
 
     own = wanted.parts()[share.number - 1 :: share.of]
     missing = {part: _blocks(part, wanted.block) for part in own if not wanted.part_path(part).exists()}

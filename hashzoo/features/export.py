@@ -73,7 +73,7 @@ def export(
     if share or runner not in (None, "local"):
         chosen = named_runner(runner or "local", jobs, ray_address, device)
         need = need_of(chosen, device)
-        with chosen.workers(Kind("hashzoo.export:Features", told, lambda: here, need.gpu)) as workers:
+        with chosen.workers(Kind("hashzoo.features.export:Features", told, lambda: here, need.gpu)) as workers:
             for role, words in asked(workers, replace(need, words={"do": "features"}))["arrays"].items():
                 wanted, spread = Wanted(**words), Spread(workers, {"role": role}, need)
                 if share:

@@ -18,7 +18,7 @@ from hashzoo.encoders.base import Encoder, Width
 from hashzoo.encoders.described import Described
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import Extraction, blocks, features
+from hashzoo.features.extraction import Extraction, blocks, features
 from hashzoo.storage.arrays import LARGE, Selected, Wanted, cached_array
 from hashzoo.storage.files import digest
 
