@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hashzoo.benches.workbench import Workbench
 from hashzoo.encode import Model, load_model
 from hashzoo.errors import HashzooError
 from hashzoo.features.extraction import readable
@@ -25,7 +26,6 @@ from hashzoo.items import Items, items_of
 from hashzoo.runners import Watch
 from hashzoo.runners.parts import lost_part, make_part, missing_arrays
 from hashzoo.storage.files import digest, read_arrays, write_arrays
-from hashzoo.workbench import Workbench
 
 GROUP = 8192  # items that become a part of the collection together
 PART = 512  # items that are encoded together: so much work is lost by a kill

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from hashzoo.benches.shard import Shard
 from hashzoo.codes import pack
 from hashzoo.encode import Model, load_model
 from hashzoo.encoding import Encoded, Filler, Part, encoded_parts, parts_of
@@ -31,7 +32,6 @@ from hashzoo.runners.parts import Count, Spread, asked, make_array, need_of
 from hashzoo.search import Collection
 from hashzoo.search.manifest import NAME
 from hashzoo.search.tables import pyarrow_module
-from hashzoo.shard import Shard
 from hashzoo.storage.arrays import Wanted
 from hashzoo.storage.files import canonical_json, write_error
 

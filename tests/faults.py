@@ -469,9 +469,9 @@ def _numbers(value: Any, at: str = "") -> Iterator[str]:
 
 def results(runs: Path) -> dict[str, Any]:
     """Every finished run by its folder's name: scores and codes. One whose files are not whole fails."""
+    from hashzoo.benches.records import check_files
+    from hashzoo.benches.track import read_result
     from hashzoo.codes import load_codes
-    from hashzoo.records import check_files
-    from hashzoo.track import read_result
 
     found = {}
     for path in sorted(runs.glob("*/*/*/result.json")):
@@ -498,7 +498,7 @@ def trainings(folder: Path) -> list[tuple[str, float, float]]:
 
 def _noted(folder: str) -> None:
     """Note down what is trained in this process."""
-    from hashzoo import run
+    from hashzoo.benches import run
 
     plain = run.train_cell
     log = os.open(f"{folder}.trained", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -604,7 +604,8 @@ def _serve() -> None:
     import pydantic
     import rich.console  # noqa: F401
 
-    import hashzoo.benchmark
+    import hashzoo.benches.benchmark
+    import hashzoo.benches.run
     import hashzoo.cli.bench
     import hashzoo.cli.watch
     import hashzoo.data.files
@@ -620,7 +621,6 @@ def _serve() -> None:
     import hashzoo.report.bundle
     import hashzoo.report.formats
     import hashzoo.report.pivot_formats
-    import hashzoo.run
     import hashzoo.runners.local
     import hashzoo.scan
     import hashzoo.search.tables

@@ -12,7 +12,7 @@ import uvicorn
 from helpers import SMALL
 
 from hashzoo import filling, items
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.encode import load_model
 from hashzoo.opening import open_dataset
 from hashzoo.serve.limits import Guard

@@ -13,8 +13,9 @@ import pytest
 from helpers import HERE, SMALL, forget
 
 import hashzoo
-from hashzoo import plan, processors
-from hashzoo.benchmark import Event, bench
+from hashzoo import processors
+from hashzoo.benches import plan
+from hashzoo.benches.benchmark import Event, bench
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
 from hashzoo.storage import files
@@ -262,7 +263,7 @@ def test_a_reused_bench_needs_no_torch(tiny):
                     raise AssertionError(name + " was imported")
         FORBIDDEN = sys.argv[1] == "forbid"
         sys.meta_path.insert(0, Forbid())
-        from hashzoo.benchmark import bench
+        from hashzoo.benches.benchmark import bench
         outcome = bench(["toy"], [8], dataset="scenes", encoders="tiny+bow", settings={list(SMALL)!r})
         print([r["reused"] for r in outcome["results"]], "torch" in sys.modules)
         """

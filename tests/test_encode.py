@@ -13,7 +13,7 @@ from helpers import SMALL
 from PIL import Image
 
 from hashzoo import encoding, filling, items
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.codes import load_codes
 from hashzoo.encode import MODEL, load_model
 from hashzoo.errors import HashzooError

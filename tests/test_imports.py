@@ -26,7 +26,7 @@ ORDER = (
         "processors",
         "settings",
         "storage",
-        "records",
+        "benches.records",
     },
     {"guard", "source"},
     {"admission"},
@@ -38,19 +38,19 @@ ORDER = (
     {"evaluator"},
     {"scan"},
     {"search"},
-    {"track", "rounds"},
-    {"mirror"},
-    {"recipe", "suite"},
+    {"benches.track", "benches.rounds"},
+    {"benches.mirror"},
+    {"recipe", "benches.suite"},
     {"opening"},
-    {"workbench"},
+    {"benches.workbench"},
     {"fitting"},
-    {"run"},
-    {"plan"},
-    {"sweep"},
-    {"runners", "shard"},
-    {"benchmark", "bench_file"},
+    {"benches.run"},
+    {"benches.plan"},
+    {"benches.sweep"},
+    {"runners", "benches.shard"},
+    {"benches.benchmark", "benches.bench_file"},
     {"pretrain", "features.export"},
-    {"reopening", "reproduction"},
+    {"benches.reopening", "benches.reproduction"},
     {"encode"},
     {"items"},
     {"encoding"},
@@ -112,13 +112,22 @@ def closure(name: str, seen: set[str]) -> set[str]:
         (("__init__.py", "plugin.py", "zoo.py", "settings.py", "builtin.py", "errors.py"), HEAVY | {"numpy"}),
         (("admission.py", "guard.py", "source.py"), HEAVY | {"numpy"}),
         (("cli/*.py",), HEAVY | {"numpy", "rich.console", "rich.table"}),
-        (("records.py", "progress.py", "doctor.py"), HEAVY | {"numpy", "fsspec"}),
+        (("benches/records.py", "progress.py", "doctor.py"), HEAVY | {"numpy", "fsspec"}),
         (
             ("storage/files.py", "storage/shapes.py", "storage/remote.py", "storage/shared.py"),
             HEAVY | {"numpy", "fsspec"},
         ),
         (
-            ("recipe.py", "track.py", "rounds.py", "benchmark.py", "plan.py", "sweep.py", "opening.py", "data/*.py"),
+            (
+                *(
+                    "benches/track.py",
+                    "benches/rounds.py",
+                    "benches/benchmark.py",
+                    "benches/plan.py",
+                    "benches/sweep.py",
+                ),
+                *("recipe.py", "opening.py", "data/*.py"),
+            ),
             HEAVY | {"fsspec"},
         ),
         (("codes.py", "search/*.py"), HEAVY),
@@ -136,8 +145,8 @@ def test_what_importing_a_module_brings(patterns, forbidden):
 @pytest.mark.parametrize(
     "pattern",
     [
-        *("codes.py", "kernels.py", "evaluator/*.py", "report/*.py", "report/*/*.py", "track.py", "rounds.py"),
-        *("scan.py", "search/*.py"),
+        *("codes.py", "kernels.py", "evaluator/*.py", "report/*.py", "report/*/*.py"),
+        *("benches/track.py", "benches/rounds.py", "scan.py", "search/*.py"),
     ],
 )
 def test_what_measures_and_reports_never_imports_torch(pattern):
@@ -174,7 +183,8 @@ def test_the_rule_holds_when_the_modules_are_really_imported():
         "def load(*names):\n    for name in names: importlib.import_module('hashzoo.' + name)\n"
         "    return sorted({'torch', 'numba', 'pandas', 'numpy', 'timm', 'matplotlib'} & set(sys.modules))\n"
         "print(load('plugin', 'zoo', 'settings', 'builtin', 'cli', 'doctor', 'storage.files', 'progress'))\n"
-        "print(load('codes', 'evaluator', 'search', 'track', 'recipe', 'benchmark', 'data', 'data.scenes'))\n"
+        "print(load('codes', 'evaluator', 'search', 'recipe', 'benches.track', 'benches.benchmark',"
+        " 'data', 'data.scenes'))\n"
         "print(load('report', 'report.figures'))\n"
         "print('torch' in load('kernels'))\n"
     )

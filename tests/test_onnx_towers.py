@@ -18,7 +18,7 @@ from helpers import SMALL
 from torch import nn
 
 from hashzoo import onnx_towers
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.codes import Codes, load_codes, pack
 from hashzoo.encode import load_model
 from hashzoo.errors import HashzooError

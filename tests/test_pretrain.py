@@ -12,7 +12,7 @@ from helpers import SMALL
 from safetensors.torch import load_file
 
 from hashzoo import zoo
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.encoders.trained import card_of
 from hashzoo.errors import HashzooError
 from hashzoo.pretrain import Schedule, augment, pretrain

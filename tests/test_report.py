@@ -12,7 +12,7 @@ import pytest
 from helpers import SMALL, check_golden, forget
 from rich.console import Console
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown, print_table

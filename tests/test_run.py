@@ -17,18 +17,18 @@ from helpers import HERE, SMALL
 from safetensors.torch import load_file
 
 from hashzoo import fitting, zoo
+from hashzoo.benches.rounds import score_run
+from hashzoo.benches.run import describe, folder_of, key_of, train_cell
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench
 from hashzoo.codes import load_codes, save_codes
 from hashzoo.errors import HashzooError
 from hashzoo.fitting import make_job, seeded
 from hashzoo.opening import open_dataset
 from hashzoo.recipe import Cell, build
-from hashzoo.rounds import score_run
-from hashzoo.run import describe, folder_of, key_of, train_cell
 from hashzoo.settings import parse_assignments
 from hashzoo.storage import files
 from hashzoo.storage.files import StorageError, read_json
-from hashzoo.track import Track
-from hashzoo.workbench import Workbench
 
 PAIR = {"image": "tiny", "text": "bow"}
 
@@ -293,7 +293,7 @@ def test_a_disk_that_refuses_one_of_the_files(name, code, bench, monkeypatch):
 
 
 def test_a_full_disk_while_the_training_is_logged(bench, monkeypatch):
-    from hashzoo.run import _append_lines
+    from hashzoo.benches.run import _append_lines
 
     class Full:
         def write(self, text):

@@ -12,7 +12,7 @@ from helpers import SMALL
 from test_encode import files_of, folder_of_pictures
 
 from hashzoo import encoding
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.features.export import export
 from hashzoo.filling import encode

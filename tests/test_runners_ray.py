@@ -62,7 +62,7 @@ environment()  # as a process has it that has not imported Ray
 from ray.cluster_utils import Cluster
 from hashzoo import encoding
 from hashzoo.storage import arrays
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.features.export import export
 from hashzoo.filling import encode

@@ -18,7 +18,7 @@ from helpers import SMALL
 
 import hashzoo
 from hashzoo import doctor
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.storage import shared
 from hashzoo.storage.files import StorageError
 from hashzoo.storage.remote import Remote

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from hashzoo.records import RESULT
+from hashzoo.benches.records import RESULT
 from hashzoo.storage.shapes import ANY, Fields, Number, Real, check
 
 

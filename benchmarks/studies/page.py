@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas
 
+from hashzoo.benches.track import title_of
 from hashzoo.report.table import score
-from hashzoo.track import title_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -63,7 +63,7 @@ def export(
 
 
 def _towers(source: str, out: Path, with_encoder: bool) -> dict[str, Any]:
-    from hashzoo.mirror import run_folder
+    from hashzoo.benches.mirror import run_folder
     from hashzoo.onnx_towers import export_towers
 
     with contextlib.redirect_stdout(sys.stderr):

@@ -14,7 +14,7 @@ from hashzoo.runners.parts import Spread, Unshared, asked, lost_part, make_array
 from hashzoo.storage.arrays import Wanted
 
 if TYPE_CHECKING:
-    from hashzoo.plan import Plan
+    from hashzoo.benches.plan import Plan
     from hashzoo.recipe import Cell
 
 
@@ -116,8 +116,8 @@ class Cells:
 
     def plan_of(self, number: int) -> Plan:
         """The plan of a number."""
+        from hashzoo.benches.plan import plan_of
         from hashzoo.data.stream import Stream
-        from hashzoo.plan import plan_of
 
         if self._plan is None or self._number != number:
             if self._given is not None:

@@ -18,9 +18,9 @@ from hashzoo.runners import TRIES, Runner, Task, Watch, Workers
 from hashzoo.storage.arrays import Wanted
 
 if TYPE_CHECKING:
+    from hashzoo.benches.shard import Shard
+    from hashzoo.benches.workbench import Workbench
     from hashzoo.recipe import Recipe
-    from hashzoo.shard import Shard
-    from hashzoo.workbench import Workbench
 
 
 GPU_THREADS = 4  # CPUs of a task of Ray that has a GPU, to read and prepare for it

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hashzoo
+from hashzoo.benches.track import title_of
 from hashzoo.errors import HashzooError
 from hashzoo.report import significance
 from hashzoo.report.costs import Costs, make_costs
@@ -21,7 +22,6 @@ from hashzoo.report.html.pictures import Pictures
 from hashzoo.report.html.provenance import Made, as_typed, provenance
 from hashzoo.report.table import DIRECTION_NAMES, FAILED, Column, Row, Table, make_table, score
 from hashzoo.storage.files import atomic_write
-from hashzoo.track import title_of
 
 QUERIES = 6  # of each direction, in the gallery of each track
 MOST_QUERIES = 100

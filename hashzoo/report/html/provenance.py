@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hashzoo.reopening import Opened, opened_as
+from hashzoo.benches.reopening import Opened, opened_as
 from hashzoo.report.table import further, label_of
 from hashzoo.storage.files import canonical_json, read_json
 

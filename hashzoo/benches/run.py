@@ -6,7 +6,7 @@ runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
     model.safetensors   the towers
     codes.npz           packed codes of query and database rows, both modalities
     per_query.npz       average precision of each query, both directions
-    rounds.json, .npz   of an online run: what each round took, and its codes (see `hashzoo.rounds`)
+    rounds.json, .npz   of an online run: what each round took, and its codes (see `hashzoo.benches.rounds`)
     result.json         written last: its presence means that the run is complete
     error.txt           instead, when the run failed
 """
@@ -25,6 +25,10 @@ from typing import Any
 import torch
 
 from hashzoo import zoo
+from hashzoo.benches.records import files_of, key_of
+from hashzoo.benches.rounds import changed, save_rounds, score_rounds
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench, plugin_card
 from hashzoo.codes import Codes, health, save_codes
 from hashzoo.errors import one_line
 from hashzoo.features.cache import widths_of
@@ -41,8 +45,6 @@ from hashzoo.fitting import (
 )
 from hashzoo.online import Rounds
 from hashzoo.recipe import ROLES, Cell, Recipe
-from hashzoo.records import files_of, key_of
-from hashzoo.rounds import changed, save_rounds, score_rounds
 from hashzoo.storage.files import (
     StorageError,
     atomic_write,
@@ -50,8 +52,6 @@ from hashzoo.storage.files import (
     write_error,
     write_json,
 )
-from hashzoo.track import Track
-from hashzoo.workbench import Workbench, plugin_card
 
 VERSIONS = ("hashzoo", "torch", "timm", "open_clip_torch", "transformers", "numpy", "safetensors")
 

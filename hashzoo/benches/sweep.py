@@ -6,8 +6,8 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from hashzoo.benches.plan import sources
 from hashzoo.errors import HashzooError, did_you_mean
-from hashzoo.plan import sources
 from hashzoo.recipe import Cell, build, pair_of
 from hashzoo.settings import SHARED, Assignment, parse_assignments
 from hashzoo.source import environment

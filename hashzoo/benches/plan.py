@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hashzoo import zoo
+from hashzoo.benches.mirror import LOCKS, Mirror, check_fetched, place_of
+from hashzoo.benches.records import RUN, check_files, files_of, read_record
+from hashzoo.benches.rounds import score_run
+from hashzoo.benches.track import Track, evaluator_digest, read_result
 from hashzoo.codes import pack
 from hashzoo.data import Dataset
 from hashzoo.data.folds import InFold
 from hashzoo.data.locks import alone
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
-from hashzoo.mirror import LOCKS, Mirror, check_fetched, place_of
 from hashzoo.opening import dataset_settings, open_dataset, train_data
 from hashzoo.recipe import ROLES, Cell, Recipe, build, check_used, pair_of
-from hashzoo.records import RUN, check_files, files_of, read_record
-from hashzoo.rounds import score_run
 from hashzoo.settings import Assignment, Value, parse_assignments
 from hashzoo.source import environment
 from hashzoo.storage.files import archive_folder, digest, write_arrays, write_json
-from hashzoo.track import Track, evaluator_digest, read_result
 
 if TYPE_CHECKING:
     import torch
 
-    from hashzoo.workbench import Workbench
+    from hashzoo.benches.workbench import Workbench
 
 OPENED = "dataset.json"  # of a track's folder: how its data set was named
 
@@ -156,7 +156,7 @@ class Plan:
 
         Of several processes that want the same run one trains it, and the others wait and take it.
         """
-        from hashzoo import run
+        from hashzoo.benches import run
 
         recipe, description, folder = self._described(cell)
         key, request, about = run.key_of(description), self.request(cell), self._about()
@@ -169,7 +169,7 @@ class Plan:
 
     def fail(self, cell: Cell, reason: str) -> dict[str, Any]:
         """Keep that a cell cannot be trained, and why; its result."""
-        from hashzoo import run
+        from hashzoo.benches import run
 
         recipe, description, folder = self._described(cell)
         request, about = self.request(cell), self._about()
@@ -184,7 +184,7 @@ class Plan:
 
     def _described(self, cell: Cell) -> tuple[Recipe, dict[str, Any], Path]:
         """A cell's recipe, all that can change its codes, and the folder of its run."""
-        from hashzoo import run
+        from hashzoo.benches import run
 
         recipe = self.recipe(cell)
         description = run.describe(self.workbench, recipe, cell)
@@ -280,8 +280,8 @@ class Plan:
     @functools.cached_property
     def workbench(self) -> Workbench:
         """What all cells share. The first thing is written here, when nothing asked for can be refused any more."""
+        from hashzoo.benches.workbench import Workbench
         from hashzoo.encoders.base import MissingWeights
-        from hashzoo.workbench import Workbench
 
         workbench = Workbench(self.dataset, self.track, find_device(self.device), self.threads, self.batch_size)
         missing: dict[str, MissingWeights] = {}
@@ -363,7 +363,7 @@ def find_device(device: str) -> torch.device:
 
 @functools.cache
 def sources(known: zoo.Zoo) -> dict[str, str]:
-    folders = ("data", "encoders", "features", "storage")
+    folders = ("benches", "data", "encoders", "features", "storage")
     own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", *(f"{folder}/*.py" for folder in folders))}
     return own | {p.name: p.source_digest() for p in known.plugins if p.state == "ok" and p.name != "hashzoo"}
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hashzoo import zoo
+from hashzoo.benches.track import Track
 from hashzoo.data import Dataset
 from hashzoo.data.training import Training
 from hashzoo.encoders.base import Encoder, state_digest
@@ -26,12 +27,11 @@ from hashzoo.settings import plain
 from hashzoo.source import environment
 from hashzoo.storage.arrays import Wanted
 from hashzoo.storage.files import canonical_json, digest
-from hashzoo.track import Track
 
 # The files whose code decides what a run's codes are; an edit to one of them makes other runs.
 CORE_SOURCES = (
     *("model.py", "train.py", "online.py", "losses.py", "codes.py", "fitting.py", "fused.py"),
-    *("storage/arrays.py", "features/extraction.py", "features/cache.py", "run.py", "workbench.py"),
+    *("storage/arrays.py", "features/extraction.py", "features/cache.py", "benches/run.py", "benches/workbench.py"),
     "encoders/*.py",
 )
 

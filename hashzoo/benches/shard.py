@@ -11,7 +11,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.storage.files import digest
 
 if TYPE_CHECKING:
-    from hashzoo.plan import Plan
+    from hashzoo.benches.plan import Plan
     from hashzoo.recipe import Cell
 
 
