@@ -611,12 +611,12 @@ def _serve() -> None:
     import hashzoo.data.files
     import hashzoo.data.scenes
     import hashzoo.data.verify
-    import hashzoo.encode
     import hashzoo.encoders.bow
     import hashzoo.evaluator.bit_slices
     import hashzoo.evaluator.scoring
-    import hashzoo.filling
     import hashzoo.hits
+    import hashzoo.inference.filling
+    import hashzoo.inference.model
     import hashzoo.losses
     import hashzoo.report.bundle
     import hashzoo.report.formats

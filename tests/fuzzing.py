@@ -460,7 +460,7 @@ class _Material:
 
     def table(self, kind: str) -> Callable[[bytes], None]:
         def read(content: bytes) -> None:
-            from hashzoo.items import rows_of_table
+            from hashzoo.inference.items import rows_of_table
             from hashzoo.opening import open_dataset
             from hashzoo.settings import parse_assignments
 

@@ -17,13 +17,13 @@ import torch
 from helpers import SMALL
 from torch import nn
 
-from hashzoo import onnx_towers
 from hashzoo.benches.benchmark import bench
 from hashzoo.codes import Codes, load_codes, pack
-from hashzoo.encode import load_model
 from hashzoo.errors import HashzooError
 from hashzoo.features import export
-from hashzoo.onnx_towers import export_towers
+from hashzoo.inference import onnx_towers
+from hashzoo.inference.model import load_model
+from hashzoo.inference.onnx_towers import export_towers
 from hashzoo.opening import open_dataset
 from hashzoo.search import Collection
 from hashzoo.settings import parse_assignments

@@ -13,7 +13,7 @@ from hashzoo.benches.benchmark import bench
 from hashzoo.benches.track import Track
 from hashzoo.codes import load_codes, pack, save_codes
 from hashzoo.errors import HashzooError
-from hashzoo.reranked import reranked_map, score_reranked
+from hashzoo.inference.reranked import reranked_map, score_reranked
 from hashzoo.search import rerank
 
 

@@ -11,11 +11,11 @@ import pytest
 from helpers import SMALL
 from test_encode import files_of, folder_of_pictures
 
-from hashzoo import encoding
 from hashzoo.benches.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.features.export import export
-from hashzoo.filling import encode
+from hashzoo.inference import encoding
+from hashzoo.inference.filling import encode
 from hashzoo.runners import parts, processes
 from hashzoo.storage import arrays
 from hashzoo.storage.files import cache_dir

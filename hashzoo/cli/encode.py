@@ -65,7 +65,7 @@ def encode(
     Stopped at any time, the same command goes on; new pictures of the folder are added. What cannot be read is told
     and left out, and the exit code is 1.
     """
-    from hashzoo.items import SPLITS
+    from hashzoo.inference.items import SPLITS
 
     named = [name for name, given in (("--images", images), ("--table", table), ("--texts", texts)) if given]
     named += ["--dataset"] if dataset else []
@@ -88,7 +88,7 @@ def encode(
         check_device(device)
         check_batch_size(batch)
         from hashzoo.benches.mirror import run_folder
-        from hashzoo.filling import encode as encode_items
+        from hashzoo.inference.filling import encode as encode_items
 
         if images:
             items = {"images": str(images)}

@@ -40,7 +40,7 @@ def evaluate(
         overlap = {"overlap": track.overlap} if track.overlap else {}
         result = {"run": str(run), **overlap, **score_run(track, run)[0]}
         if rerank is not None:
-            from hashzoo.reranked import score_reranked
+            from hashzoo.inference.reranked import score_reranked
 
             result["reranked"] = score_reranked(track, run, rerank)
         results.append(result)

@@ -47,7 +47,7 @@ def search(
     collection = Collection(codes)
     queries: list[Any] = list(text or image or [])
     if texts:
-        from hashzoo.items import lines_of
+        from hashzoo.inference.items import lines_of
 
         queries = lines_of(texts).columns["text"]
     kind = "image" if image else "text"
@@ -107,7 +107,7 @@ def _words(value: Any) -> str:
 
 def _draw(path: Path, source: dict[str, Any], kind: str, queries: list[Any], found: list[list[dict[str, Any]]]) -> None:
     from hashzoo.data.pictures import open_picture
-    from hashzoo.items import Shown
+    from hashzoo.inference.items import Shown
     from hashzoo.sheet import write_sheet
 
     shown = Shown(source)

@@ -66,7 +66,7 @@ class Collection:
         Args:
             bits: code length, 1 to 4096.
             outputs: keep real-valued outputs for re-ranking, 2 bytes a bit.
-            model: files to keep under `model/`, by name: what `hashzoo.encode.load_model` needs.
+            model: files to keep under `model/`, by name: what `hashzoo.inference.model.load_model` needs.
             about: plain JSON to keep with it.
         """
         path = Path(path)
@@ -132,14 +132,14 @@ class Collection:
         self._snapshot.verify()
 
     def model(self) -> Any:
-        """The model that made the codes: what `hashzoo.encode.load_model` makes of `model/`, once."""
+        """The model that made the codes: what `hashzoo.inference.model.load_model` makes of `model/`, once."""
         if self._model is None:
             if not self._snapshot.manifest.model:
                 raise HashzooError(
                     f"the collection in {self.path} has no model; give codes instead of texts and images"
                 )
             self._snapshot.check_model()
-            from hashzoo.encode import load_model
+            from hashzoo.inference.model import load_model
 
             self._model = load_model(self.path / MODEL)
         return self._model

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashzoo.encode import Model
+from hashzoo.inference.model import Model
 from hashzoo.storage.files import digest
 
 TOGETHER = 16  # queries that go through an encoder together

@@ -17,9 +17,9 @@ from hashzoo.benches.reopening import reopen
 from hashzoo.benches.track import DIRECTIONS, Track
 from hashzoo.benches.workbench import Workbench
 from hashzoo.codes import Codes, load_codes, pack
-from hashzoo.encode import load_model
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import evaluate
+from hashzoo.inference.model import load_model
 from hashzoo.search import nearest
 from hashzoo.search.rerank import VALUES, distances_to_codes
 

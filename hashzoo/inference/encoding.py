@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from hashzoo.benches.workbench import Workbench
-from hashzoo.encode import Model, load_model
 from hashzoo.errors import HashzooError
 from hashzoo.features.extraction import readable
-from hashzoo.items import Items, items_of
+from hashzoo.inference.items import Items, items_of
+from hashzoo.inference.model import Model, load_model
 from hashzoo.runners import Watch
 from hashzoo.runners.parts import lost_part, make_part, missing_arrays
 from hashzoo.storage.files import digest, read_arrays, write_arrays

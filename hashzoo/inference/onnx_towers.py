@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from hashzoo.benches.reopening import reopen
 from hashzoo.benches.track import Track
 from hashzoo.benches.workbench import Workbench
-from hashzoo.encode import Model, load_model, probes
 from hashzoo.encoders.base import Encoder
 from hashzoo.errors import HashzooError, one_line
+from hashzoo.inference.model import Model, load_model, probes
 from hashzoo.recipe import ROLES
 from hashzoo.storage.arrays import take
 from hashzoo.storage.files import canonical_json, write_error
