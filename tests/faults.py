@@ -614,7 +614,6 @@ def _serve() -> None:
     import hashzoo.encoders.bow
     import hashzoo.evaluator.bit_slices
     import hashzoo.evaluator.scoring
-    import hashzoo.hits
     import hashzoo.inference.filling
     import hashzoo.inference.model
     import hashzoo.losses
@@ -623,6 +622,7 @@ def _serve() -> None:
     import hashzoo.report.pivot_formats
     import hashzoo.runners.local
     import hashzoo.scan
+    import hashzoo.search.hits
     import hashzoo.search.tables
     import hashzoo.zoo
 

@@ -54,7 +54,7 @@ ORDER = (
     {"inference.model"},
     {"inference.items"},
     {"inference.encoding"},
-    {"inference.filling", "hits", "sheet", "inference.reranked", "inference.onnx_towers"},
+    {"inference.filling", "inference.reranked", "inference.onnx_towers"},
     {"serve"},
     {"report", "doctor", "scaffold"},
     {"cli"},

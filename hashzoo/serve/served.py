@@ -18,10 +18,10 @@ from hashzoo.codes import Codes
 from hashzoo.data.pictures import read_picture
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.evaluator.threads import allowed_threads
-from hashzoo.hits import hits_of
 from hashzoo.inference.items import Shown
 from hashzoo.inference.model import Model
 from hashzoo.search import Collection
+from hashzoo.search.hits import hits_of
 from hashzoo.search.snapshot import Snapshot
 from hashzoo.serve.encoders import Encoding, Encodings
 from hashzoo.serve.limits import Refused
