@@ -503,10 +503,10 @@ def _noted(folder: str) -> None:
     plain = run.train_cell
     log = os.open(f"{folder}.trained", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def train_cell(bench: Any, recipe: Any, cell: Any, place: Path, *rest: Any) -> Any:
+    def train_cell(bench: Any, planned: Any, *rest: Any) -> Any:
         start = time.time()
-        result = plain(bench, recipe, cell, place, *rest)
-        os.write(log, (json.dumps([place.name, start, time.time()]) + "\n").encode())
+        result = plain(bench, planned, *rest)
+        os.write(log, (json.dumps([planned.folder.name, start, time.time()]) + "\n").encode())
         return result
 
     run.train_cell = train_cell

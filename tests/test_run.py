@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from hashzoo import fitting, zoo
 from hashzoo.benches.rounds import score_run
-from hashzoo.benches.run import describe, folder_of, key_of, train_cell
+from hashzoo.benches.run import Planned, describe, folder_of, key_of, train_cell
 from hashzoo.benches.track import Track
 from hashzoo.benches.workbench import Workbench
 from hashzoo.codes import load_codes, save_codes
@@ -48,7 +48,7 @@ def trained(bench, method="toy", *settings, bits=8, seed=0, where="runs", watch=
     recipe, cell = recipe_of(method, *settings, pair=pair), Cell(method, "tiny+bow", bits, seed)
     description = describe(bench, recipe, cell)
     folder = folder_of(Path(where), bench.track, cell, dict(recipe.encoders), key_of(description))
-    return folder, train_cell(bench, recipe, cell, folder, description, "request", watch)
+    return folder, train_cell(bench, Planned(recipe, cell, folder, description, "request"), watch)
 
 
 def test_a_finished_run_holds_all_that_it_promises(bench):

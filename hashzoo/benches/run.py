@@ -18,6 +18,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -99,28 +100,43 @@ def folder_of(runs: Path, track: Track, cell: Cell, encoders: dict[str, str], ke
     return runs / track.id / cell.method / f"{pair}-{cell.bits}-s{cell.seed}-{key[:8]}"
 
 
-def train_cell(
-    bench: Workbench,
-    recipe: Recipe,
-    cell: Cell,
-    folder: Path,
-    description: dict[str, Any],
-    request: str,
-    watch: Callable[[dict[str, Any]], None] = lambda line: None,
-    dataset_settings: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Train one cell, keep it in `folder`, and give back its result. A failure is kept and given back too.
+@dataclass(frozen=True)
+class Planned:
+    """A run that is to be made.
 
-    Args:
+    Attributes:
+        folder: where it is kept.
+        description: what `describe` says of it.
         request: digest of what was typed; a later bench finds the finished run by it without importing torch.
-        watch: sees each line of train.jsonl as it is written.
         dataset_settings: of the data set, by path; kept, and no part of the key: its content is.
     """
-    result = _begin(bench, recipe, cell, folder, description, request, dataset_settings or {})
+
+    recipe: Recipe
+    cell: Cell
+    folder: Path
+    description: dict[str, Any]
+    request: str
+    dataset_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that can change the codes."""
+        return key_of(self.description)
+
+
+def train_cell(
+    bench: Workbench, planned: Planned, watch: Callable[[dict[str, Any]], None] = lambda line: None
+) -> dict[str, Any]:
+    """Train one cell, keep it in its folder, and give back its result. A failure is kept and given back too.
+
+    Args:
+        watch: sees each line of train.jsonl as it is written.
+    """
+    result, folder = _begin(bench, planned), planned.folder
     try:
-        for role in recipe.encoders:
-            bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
-        codes, seconds, cost, rounds = _fit_and_encode(bench, recipe, cell, folder, watch)
+        for role in planned.recipe.encoders:
+            bench.encoded(planned.recipe, role)  # features are shared by all cells: their seconds belong to none
+        codes, seconds, cost, rounds = _fit_and_encode(bench, planned, watch)
         start = time.perf_counter()
         scores, per_query = bench.track.score(codes)
         if rounds is not None:
@@ -146,36 +162,18 @@ def train_cell(
     return result
 
 
-def fail_cell(
-    bench: Workbench,
-    recipe: Recipe,
-    cell: Cell,
-    folder: Path,
-    description: dict[str, Any],
-    request: str,
-    reason: str,
-    dataset_settings: Mapping[str, Any],
-) -> dict[str, Any]:
+def fail_cell(bench: Workbench, planned: Planned, reason: str) -> dict[str, Any]:
     """Keep why a cell could not be trained, where its own process could not; its result. Else as `train_cell`."""
-    result = _begin(bench, recipe, cell, folder, description, request, dataset_settings)
-    return _failed(result, folder, reason)
+    return _failed(_begin(bench, planned), planned.folder, reason)
 
 
-def _begin(
-    bench: Workbench,
-    recipe: Recipe,
-    cell: Cell,
-    folder: Path,
-    description: dict[str, Any],
-    request: str,
-    dataset_settings: Mapping[str, Any],
-) -> dict[str, Any]:
+def _begin(bench: Workbench, planned: Planned) -> dict[str, Any]:
     """Make the folder of a run with its run.json alone, and what its result holds whatever comes of it."""
-    key = key_of(description)
+    recipe, cell, folder, description = planned.recipe, planned.cell, planned.folder, planned.description
+    asked = {"key": planned.key, "request": planned.request}
     result = {
         "schema": 1,
-        "key": key,
-        "request": request,
+        **asked,
         "method": cell.method,
         "encoders": dict(recipe.encoders),
         "random_weights": [r for r, e in description["encoders"].items() if e["card"].get("weights") == "random"],
@@ -199,7 +197,9 @@ def _begin(
         except OSError as error:
             raise write_error(folder / leftover, error) from error
     about = {
-        **{"key": key, "request": request, "plugin": result["plugin"], "dataset_settings": dataset_settings},
+        **asked,
+        "plugin": result["plugin"],
+        "dataset_settings": planned.dataset_settings,
         "classes": list(bench.dataset.classes),  # these two are what a model is built from again
         "widths": {role: widths_of(bench.described(recipe, role), recipe.outputs(role)) for role in ROLES},
     }
@@ -214,12 +214,13 @@ def _failed(result: dict[str, Any], folder: Path, reason: str, trace: str = "") 
 
 
 def _fit_and_encode(
-    bench: Workbench, recipe: Recipe, cell: Cell, folder: Path, watch: Callable[[dict[str, Any]], None]
+    bench: Workbench, planned: Planned, watch: Callable[[dict[str, Any]], None]
 ) -> tuple[dict[str, Codes], dict[str, float], dict[str, dict[str, int]], Rounds | None]:
     """Fit the towers, keep them, and encode the query and database rows of both modalities; in rounds, on a stream.
 
     With the codes come seconds, what it costs to encode a row, and the rounds.
     """
+    recipe, cell, folder = planned.recipe, planned.cell, planned.folder
     with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, recipe.threads(bench.threads)):
 
         def log(**terms: Any) -> None:
