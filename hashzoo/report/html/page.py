@@ -85,7 +85,7 @@ def render(tracks: Sequence[dict[str, Any]], queries: int = QUERIES) -> tuple[st
     pictures = Pictures()
     figures = Figures(looks(tracks))
     sections = [_section(item, figures, queries, pictures) for item in tracks]
-    own = {"style": f"{_own('page.css')}{figures.style()}", "script": _own("page.js")}
+    own = {"style": f"{_own('page.css')}{figures.style()}", "script": f"{_own('page.js')}{_theme()}"}
     policy = [f"{name}-src '{_allowed(text)}'" for name, text in own.items()]
     environment = Environment(
         loader=PackageLoader("hashzoo.report.html"),
@@ -165,6 +165,11 @@ def _cells(
 
 def _own(name: str) -> str:
     return (files("hashzoo.report.html") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _theme() -> str:
+    """The script of the theme's button, which the page of the search service has, too."""
+    return (files("hashzoo.serve") / "page" / "theme.js").read_text(encoding="utf-8")
 
 
 def _allowed(text: str) -> str:
