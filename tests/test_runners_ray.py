@@ -82,6 +82,14 @@ def started():
             if tries == 3:
                 raise
 
+class Board(ray_tasks.Board):
+    # Its process ends the first time that a worker asks it.
+    def begin(self, turn, number, token):
+        if not Path("board").exists():
+            Path("board").touch()
+            os._exit(9)
+        return super().begin(turn, number, token)
+
 def kill(cluster, node):
     while not Path("caught").exists():
         time.sleep(0.2)
@@ -122,6 +130,7 @@ def main():
     on_cluster = ASKED | {{"runner": "ray", "ray_address": cluster.address}}
     threading.Thread(target=kill, args=(cluster, second), daemon=True).start()
     ray_tasks.TRIES = ray_data.TRIES = 2
+    ray_tasks.Board = Board
     events = []
     together = bench(["waits"], [8, 16, 24], **on_cluster, jobs=None, runs="together", watch=events.append)
     ray_tasks.PATIENCE = 0
@@ -154,6 +163,12 @@ def test_a_gpu_is_given_by_ray_and_not_named():
 def test_where_nobody_listens_is_told_at_once(address):
     with pytest.raises(HashzooError, match="cannot be reached at .* ray start --head"), ray_tasks._connected(address):
         pass
+
+
+def test_a_task_that_is_told_twice_was_begun_once():
+    board = ray_tasks.Board()
+    assert [board.begin(1, 0, token) for token in ("a", "a", "b")] == [1, 1, 2]
+    assert board.begin(2, 0, "a") == 1
 
 
 @pytest.mark.slow
@@ -197,6 +212,7 @@ def test_a_node_is_killed_and_its_cell_is_trained_on_the_other(tiny, tmp_path):
     assert any(kind == "epoch" and number in (1, 2) for kind, number, _ in told)
     assert "64 CPUs" in refused
 
+    assert Path("board").exists()
     said, killed, added, left_out = by_ray
     assert said.startswith("images 24 to 47: its worker was lost 2 times, often for lack of memory; what")
     assert "like it" not in said  # all other parts were made

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ class Actor:
 
         from hashzoo.runners.ray_tasks import obey
 
-        if ray.get(self._board.begin.remote(self._turn, number)) > self._tries:
+        if ray.get(self._board.begin.remote(self._turn, number, uuid.uuid4().hex)) > self._tries:
             reason = f"its worker was lost {self._tries} times, often for lack of memory"
             words = json.dumps(json.loads(words) | {"do": "fail", "reason": reason})
         return obey(self._orders, words, self._turn, number, self._board)
@@ -53,7 +54,8 @@ def mapped(
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = data.DataContext.get_current()
-    before, context.enable_progress_bars = context.enable_progress_bars, False
+    before = context.enable_progress_bars, context.raise_original_map_exception
+    context.enable_progress_bars, context.raise_original_map_exception = False, True
     most = min(len(words), jobs or len(words))
     try:
         rows = [{"number": number, "words": text} for number, text in words.items()]
@@ -69,4 +71,4 @@ def mapped(
         for row in answers.iter_rows():
             yield int(row["number"]), str(row["answer"])
     finally:
-        context.enable_progress_bars = before
+        context.enable_progress_bars, context.raise_original_map_exception = before

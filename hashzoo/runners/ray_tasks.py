@@ -14,7 +14,7 @@ import re
 import socket
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +69,12 @@ class Board:
 
     def __init__(self) -> None:
         self._said: list[str] = []
-        self._begun = Counter[tuple[int, int]]()
+        self._begun: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
 
-    def begin(self, turn: int, number: int) -> int:
-        """How often a task has been begun, this time among them."""
-        self._begun[turn, number] += 1
-        return self._begun[turn, number]
+    def begin(self, turn: int, number: int, token: str) -> int:
+        """How often a task has been begun, this time among them; Ray may ask twice for one time, with its token."""
+        self._begun[turn, number].add(token)
+        return len(self._begun[turn, number])
 
     def say(self, text: str) -> None:
         self._said.append(text)
@@ -104,7 +104,9 @@ class _Cluster:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._ray, self._jobs = ray, jobs
         self._orders, self._reference = orders, ray.put(orders)
-        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+        # A busy machine may not answer a call at once, or end the board for lack of memory: workers ask again.
+        lasting = {"max_restarts": -1, "max_task_retries": -1}
+        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here, **lasting).remote()
         self._obey = ray.remote(obey)
         self._too_large_since = float("inf")
         self._pending: dict[Any, tuple[int, Task, str]] = {}
@@ -136,8 +138,10 @@ class _Cluster:
             for number, answer in mapped((self._orders, self._turn, self._board), words, need, self._jobs):
                 self._listen()
                 self._finish(number, answer)
-        except self._ray.exceptions.RayTaskError as error:  # it never came as far as our own code
-            raise cannot_run(error.cause) from error
+        except self._ray.exceptions.RayTaskError as error:
+            raise (lost if isinstance(error.cause, self._ray.exceptions.RayError) else cannot_run)(
+                error.cause
+            ) from error
 
     def _submit(self, number: int, task: Task, one: str, retries: int) -> None:
         asking = self._obey.options(num_cpus=task.threads, num_gpus=int(task.gpu), max_retries=retries)
@@ -158,10 +162,7 @@ class _Cluster:
                 raise cannot_run(error.cause) from error
             except errors.RayError as error:
                 if json.loads(one)["do"] == "fail":
-                    raise HashzooError(
-                        f"a worker of the Ray cluster was lost ({type(error).__name__}); run the same command again",
-                        exit_code=1,
-                    ) from error
+                    raise lost(error) from error
                 # Another worker notes that it has failed.
                 reason = f"its worker was lost {TRIES} times ({type(error).__name__}), often for lack of memory"
                 self._submit(number, task, json.dumps(json.loads(one) | {"do": "fail", "reason": reason}), 0)
@@ -218,6 +219,15 @@ def cannot_run(error: BaseException) -> HashzooError:
     return HashzooError(
         f"a worker of the Ray cluster cannot run hashzoo ({one_line(error)}); install hashzoo and its plugins on every "
         f"node",
+        exit_code=1,
+    )
+
+
+def lost(error: BaseException) -> HashzooError:
+    """The sentence for a cluster that fails where a task does not."""
+    return HashzooError(
+        f"a worker of the Ray cluster was lost ({one_line(error)}); what is finished is kept, run the same command "
+        f"again",
         exit_code=1,
     )
 
