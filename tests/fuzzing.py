@@ -18,7 +18,7 @@ import signal
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -542,8 +542,7 @@ def _put(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-@contextlib.contextmanager
-def ready(place: Path) -> Iterator[dict[str, Format]]:
+def ready(place: Path) -> dict[str, Format]:
     """All formats, for a campaign: with a cache of its own, and the plugin `tiny`."""
     import sys
 
@@ -556,5 +555,4 @@ def ready(place: Path) -> Iterator[dict[str, Format]]:
     forget(site.folder)
     os.environ["HASHZOO_CACHE"] = str(place / "cache")
     with contextlib.redirect_stderr(io.StringIO()):
-        made = formats(place / "files")
-    yield made
+        return formats(place / "files")

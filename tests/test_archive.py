@@ -244,6 +244,35 @@ def test_what_cannot_be_an_archive_is_not_written(data):
         write_archive(Path("b"), data, {"image": good}, {"image": CARD})
 
 
+def test_an_archive_that_was_killed_is_gone_on_with_and_nothing_else_is_written_over(data, monkeypatch):
+    good = np.ones((100, 3), np.float16)
+
+    def killed(path, array):
+        write_array(path, array)
+        (path.parent / ".text.npy.x.part").write_bytes(b"cut off")
+        raise KeyboardInterrupt
+
+    write_array, asked = archive.write_array, ({"image": good, "text": good}, {"image": CARD, "text": CARD})
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "write_array", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_archive(Path("b"), data, *asked)
+    with pytest.raises(HashzooError, match="no archive"):
+        Archive("b", modality="image")
+    write_archive(Path("b"), data, *asked)
+    assert sorted(path.name for path in Path("b").iterdir()) == ["image.npy", "manifest.json", "text.npy"]
+    (Path("b") / "manifest.json").unlink()  # features that somebody else has put there
+    with pytest.raises(HashzooError, match="exists already; give a new folder"):
+        write_archive(Path("b"), data, *asked)
+
+
+def test_what_an_encoder_prints_is_not_in_the_json(tiny, command, monkeypatch):
+    write_array = archive.write_array
+    monkeypatch.setattr(archive, "write_array", lambda *words: (print("loading weights"), write_array(*words)))
+    asked = ("features", "export", "--dataset", "scenes", "--encoders", "bow", "--out", "a", *SETTINGS[:6], "--json")
+    assert json.loads(command(*asked).out)["rows"] == 100
+
+
 def test_random_weights_stay_marked(data):
     card = {"encoder": "clip", "weights": "random"}
     write_archive(Path("b"), data, {"image": np.ones((100, 3), np.float16)}, {"image": card})

@@ -115,6 +115,38 @@ def test_an_unfinished_file_that_makes_no_sense_is_begun_anew(damage):
     np.testing.assert_array_equal(cached_array({"rows": 20}, 5, made, "numbers", "rows"), VALUES)
 
 
+def test_a_line_that_was_cut_off_costs_no_other_line_however_often():
+    asked = []
+
+    def ends(ranges):
+        asked.append(len(ranges))
+        yield from made(ranges[:1])
+        raise KeyboardInterrupt
+
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            cached_array({"rows": 20}, 4, ends, "numbers", "rows")
+        (journal,) = (cache_dir() / "features").glob("*.journal")
+        with open(journal, "a") as file:
+            file.write('{"start": 11')
+    assert asked == [5, 4, 3, 2]
+    np.testing.assert_array_equal(cached_array({"rows": 20}, 4, made, "numbers", "rows"), VALUES)
+
+
+def test_a_kill_while_the_digest_of_all_is_taken_costs_nothing(monkeypatch):
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays, "file_sha256", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cached_array({"rows": 20}, 5, made, "numbers", "rows")
+    nothing = lambda ranges: made(ranges) if not ranges else 1 / 0  # noqa: E731
+    np.testing.assert_array_equal(cached_array({"rows": 20}, 5, nothing, "numbers", "rows"), VALUES)
+    names = sorted(path.suffix for path in (cache_dir() / "features").iterdir())
+    assert names == [".json", ".npy"]
+
+
 def test_a_disk_that_refuses_says_so_and_keeps_what_is_there(monkeypatch):
     real = os.replace
 

@@ -306,6 +306,19 @@ def test_a_file_cut_off_anywhere_is_one_sentence(runs):
         assert "cut.zip" in refusal(Path("cut.zip"))
 
 
+def test_a_list_of_entries_that_is_damaged_is_one_sentence(runs, sentence):
+    whole = packed(runs).read_bytes()
+    begin = struct.unpack("<L", whole[whole.rfind(b"PK\x05\x06") + 16 :][:4])[0]
+    Path("x.zip").write_bytes(whole[:begin] + b"\xff" + whole[begin + 1 :])
+    assert "x.zip cannot be read as a zip (BadZipFile: " in sentence("report", "x.zip")
+
+
+def test_a_bundle_is_not_packed_again(runs, sentence):
+    """Of paths that were shortened in it, a second one would not say so."""
+    assert f"{packed(runs)} is a bundle already; copy it as it is" in sentence("report", "out.zip", "--bundle", "b.zip")
+    assert not Path("b.zip").exists()
+
+
 def test_what_is_no_bundle(runs, sentence):
     Path("x.txt").write_text("no zip")
     assert "x.txt is neither a runs folder nor a bundle" in sentence("report", "x.txt")
@@ -314,6 +327,11 @@ def test_what_is_no_bundle(runs, sentence):
     assert "x.zip has no bundle.json, so that it is no bundle of hashzoo report" in sentence("report", "x.zip")
     with zipfile.ZipFile("y.zip", "w") as archive:
         archive.writestr("bundle.json", b'{"schema": 1, "shortened": [], "files": {}}')
+    with zipfile.ZipFile("z.zip", "w") as archive:
+        archive.writestr("bundle.json", b"no JSON")
+    said = refusal(Path("z.zip"))
+    assert said.startswith("z.zip does not hold: bundle.json cannot be read as JSON (Expecting value: ")
+    assert said.endswith("; bundle.json must be whole; ask for it again, or leave it")
     assert refusal(Path("y.zip")) == "y.zip does not hold: it holds no run; ask for it again, or leave it"
 
 

@@ -284,6 +284,26 @@ def test_other_verbs_refuse_in_one_sentence(arguments, said, code, tiny, sentenc
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("encode", "run", "--out"),
+        ("features", "export", "--out"),
+        ("bench", "--method", "toy", "--html"),
+        ("report", "--bundle"),
+        ("report", "--html"),
+        ("report", "--figures"),
+        ("export", "codes", "--out"),
+        ("export", "run", "--onnx"),
+        ("pretrain", "toy", "--out"),
+        ("search", "codes", "--sheet"),
+    ],
+)
+def test_what_is_written_here_takes_no_address(arguments, sentence, tmp_path):
+    assert "s3://bucket/a b is an address; give a path of this machine" in sentence(*arguments, "s3://bucket/a b")
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("bench",), "name methods, such as --method soda,dcmh, or give a bench file; see hashzoo bench --help"),

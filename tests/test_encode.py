@@ -191,9 +191,12 @@ def unopened(run: Path):
 
 
 class Lossy:
-    """A runner whose workers are lost with one of their tasks."""
+    """A runner whose workers are lost with the tasks that have some of the rows."""
 
     name, jobs = "processes", 2
+
+    def __init__(self, *rows):
+        self.rows = set(rows)
 
     @contextlib.contextmanager
     def workers(self, kind):
@@ -206,25 +209,47 @@ class Lossy:
     def do(self, tasks, tell, held=False):
         for number in reversed(tasks):
             words = dict(tasks[number].words)
-            if number == 1:
+            if self.rows.intersection(words["rows"]):
                 for times in (1, 2, 3):
                     tell("lost", number, {"reason": "ended by SIGKILL", "times": times})
                 words |= {"do": "fail", "reason": "its worker was lost 3 times"}
             tell("done", number, self.doer.do(words, lambda line: None))
 
 
-def test_items_whose_worker_is_always_lost_are_left_out_and_told_once(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(encoding, "PART", 2)
-    folder, model = folder_of_pictures(tmp_path / "pictures", 5), load_model(run)
-    job = filling.Job(Lossy(), {"run": str(run), "batch": None}, Task({}))
+def test_only_the_item_whose_worker_is_always_lost_is_left_out_and_it_is_told_once(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(encoding, "PART", 4)
+    folder, model = folder_of_pictures(tmp_path / "pictures", 6), load_model(run)
+    (folder / "1-broken.png").write_bytes(b"no picture")
+    pictures = items.pictures_in(folder)
+    filling.fill(tmp_path / "alone", model, pictures)
+    told = {"run": str(run), "batch": None}
+    job = filling.Job(Lossy(pictures.columns["key"].index("2.png")), told, Task({}))
+    for there, added in ((0, 5), (5, 0)):  # the same command tries it again
+        filled = filling.fill(tmp_path / "codes", model, pictures, job=job)
+        assert (filled.there, filled.added, sorted(filled.left_out)) == (there, added, ["1-broken.png", "2.png"])
+        assert filled.left_out["2.png"] == "its worker was lost 3 times"
+        said = capsys.readouterr().err
+        assert said.count("2.png is left out: its worker was lost 3 times") == 1
+        assert said.count("the worker was lost (ended by SIGKILL); done again") == 2
+    assert not (tmp_path / "codes" / filling.PARTS).exists()
+    again = filling.fill(tmp_path / "codes", model, pictures)
+    assert (again.there, again.added, sorted(again.left_out)) == (5, 1, ["1-broken.png"])
+    codes = [Collection(tmp_path / place) for place in ("codes", "alone")]
+    for name in set(pictures.columns["key"]) - {"1-broken.png"}:
+        one, other = (c.query(image=folder / name, k=1) for c in codes)
+        assert one.distances.item() == other.distances.item() == 0
+
+
+def test_where_every_item_ends_its_worker_not_every_one_is_tried(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "PART", 4)
+    monkeypatch.setattr(filling, "MOST_LOST", 2)
+    folder, model = folder_of_pictures(tmp_path / "pictures", 7), load_model(run)
+    runner = Lossy(*range(7))
+    alone, do = [], runner.do
+    monkeypatch.setattr(runner, "do", lambda tasks, tell, held=False: (alone.append(len(tasks)), do(tasks, tell)))
+    job = filling.Job(runner, {"run": str(run), "batch": None}, Task({}))
     filled = filling.fill(tmp_path / "codes", model, items.pictures_in(folder), job=job)
-    assert (filled.added, set(filled.left_out.values())) == (3, {"its worker was lost 3 times"})
-    said = capsys.readouterr().err
-    assert said.count("left out: its worker was lost 3 times") == 1
-    assert said.count("the worker was lost (ended by SIGKILL); done again") == 2
-    # The same command encodes these alone.
-    again = filling.fill(tmp_path / "codes", model, items.pictures_in(folder))
-    assert (again.there, again.added, again.left_out) == (3, 2, {})
+    assert (filled.added, len(filled.left_out), alone) == (0, 7, [2, 1, 1])
 
 
 def test_a_worker_that_finds_other_items_says_so(run, tmp_path):
@@ -310,10 +335,13 @@ def test_the_command_line(run, tmp_path, command, sentence):
         (("--table", texts), "t.txt is no .csv"),
         (("--texts", written(tmp_path / "blank.txt", " \n")), "blank.txt holds no text"),
         (("--texts", texts), "codes holds codes of something else than t.txt"),
-        (("--images", folder, "--outputs"), "codes was begun without --outputs"),
+        (("--images", folder, "--outputs"), "codes was begun without --outputs; leave it out, or give another --out"),
         (("--images", folder, "--device", "tpu"), "the device is auto"),
     ):
         assert said in sentence("encode", run, "--out", "codes", *arguments), arguments
+    before = sorted(folder.iterdir())
+    assert f"{folder} is not empty; give a new folder" in sentence("encode", run, "--images", folder, "--out", folder)
+    assert sorted(folder.iterdir()) == before
     assert "is a collection; name what to encode" in sentence("encode", "codes", "--out", "more")
     assert "neither a run nor a collection" in sentence("encode", tmp_path, "--out", "more")
     other = a_run("random")

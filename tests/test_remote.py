@@ -45,9 +45,12 @@ def test_files_there_and_back(remote, tmp_path):
 
 
 def test_what_is_absent_is_one_sentence(remote, tmp_path):
-    with pytest.raises(StorageError, match=r"cannot be read \(.*\); make the bucket or folder first") as told:
+    with pytest.raises(
+        StorageError, match=r"lacks a file that was there a moment ago \(.*run the same command"
+    ) as told:
         remote.get({"absent": tmp_path / "absent"})
-    assert told.value.exit_code == 2
+    assert told.value.exit_code == 1
+    assert not remote.has("absent")
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,15 @@ def test_every_bit_that_differs_is_named(tiny):
     assert (score.name, score.recorded - score.here) == ("scores.i2t.map", pytest.approx(0.25))
 
 
+def test_codes_of_too_few_rows_are_told_and_not_scored(tiny):
+    run = trained()
+    codes = load_codes(run / "codes.npz")
+    save_codes(run / "codes.npz", **{name: Codes(one.data[:5], one.bits) for name, one in codes.items()})
+    found = again(run)
+    assert (found.same, found.recorded_scores) == (False, None)
+    assert found.other_rows[0] == Difference("code", "image_database", [5, 8], [80, 8])
+
+
 def test_a_run_is_not_written_over(tiny, sentence):
     run = trained()
     before = (run / "result.json").read_bytes()
@@ -214,7 +223,7 @@ def test_a_strangers_record_is_refused_in_one_sentence(changes, key, said, tiny,
     run = trained()
     change(run, key, **changes)
     if said is None:  # a device of another kind is looked for, and not found, or found on a machine with a GPU
-        with pytest.raises(HashzooError, match="device cuda was asked for"):
+        with pytest.raises(HashzooError, match="was made on toaster, and torch sees no GPU here; type --device cpu"):
             again(run)
         return
     before = sorted(Path().rglob("*"))

@@ -174,6 +174,31 @@ def test_a_data_set_that_is_an_object_is_trained_here(tiny):
         bench(["toy"], [8], dataset=data, encoders="tiny+bow", runner="processes")
 
 
+def test_a_system_without_room_for_a_worker_is_one_sentence(tiny, monkeypatch):
+    def start(self):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(processes.SpawnProcess, "start", start)
+    with pytest.raises(HashzooError, match=r"cannot be started \(Resource temp.*unavailable\); give fewer --jobs") as e:
+        run(1, bits=(8,), runner="processes")
+    assert e.value.exit_code == 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows sends no SIGINT to others")
+def test_a_worker_leaves_an_interrupt_to_the_command_from_its_first_moment(tmp_path, capfd):
+    one = processes._Worker.start(json.dumps({"environment": {}}))
+    try:
+        for _ in range(12):
+            os.kill(one.process.pid, signal.SIGINT)
+            time.sleep(0.05)
+        assert one.process.is_alive()
+    finally:
+        one.end()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert "KeyboardInterrupt" not in capfd.readouterr().err
+
+
 def test_workers_that_cannot_be_started_are_one_sentence(tiny, monkeypatch):
     monkeypatch.setattr(processes, "_serve", len)  # which refuses what a worker is given
     with pytest.raises(HashzooError, match=r"cannot be started \(ended with exit code 1\).* __name__ == '__main__'"):

@@ -214,7 +214,9 @@ def test_a_node_is_killed_and_its_cell_is_trained_on_the_other(tiny, tmp_path):
 
     assert Path("board").exists()
     said, killed, added, left_out = by_ray
-    assert said.startswith("images 24 to 47: its worker was lost 2 times, often for lack of memory; what")
+    assert said.startswith(
+        "row 30 of mortal features of scenes: its worker was lost 2 times (WorkerCrashedError), often"
+    )
     assert "like it" not in said  # all other parts were made
     assert (killed, added, left_out) == (True, 8, ["5-broken.jpg"])
     for kind in ("features", "codes"):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hashzoo.benches.records import RESULT
-from hashzoo.storage.shapes import ANY, Fields, Number, Real, check
+from hashzoo.storage.shapes import ANY, Fields, Just, Number, Real, check
 
 
 @pytest.mark.parametrize("text", ["0", "-1.5", "1e308", str(2**1000)])
@@ -43,3 +43,10 @@ def test_a_cost_is_that_of_both_towers():
     for bad in ({"text": one}, {"image": one, "text": {"macs": 2}}, {"image": one, "text": {**one, "macs": 1e308}}):
         with pytest.raises(ValueError, match="cost|it|text|macs"):
             check(bad, cost)
+
+
+def test_a_text_is_the_one_that_it_must_be():
+    check("ok", Just("ok"))
+    for other in ("failed", "", None, 1, ["ok"]):
+        with pytest.raises(ValueError, match="not 'ok'"):
+            check(other, Just("ok"))

@@ -88,6 +88,7 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path):
         (errno.ENOSPC, "is full; free some space and run again", 1),
         (errno.EACCES, "cannot be written to; choose another folder or change its permissions", 2),
         (errno.EROFS, "cannot be written to; choose another folder or change its permissions", 2),
+        (errno.EISDIR, "a.json cannot be written (Is a directory); give a path where nothing else lies", 2),
         (errno.EIO, "a.json cannot be written (Input/output error)", 1),
     ],
 )

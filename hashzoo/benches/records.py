@@ -12,7 +12,7 @@ from typing import Any
 
 from hashzoo.errors import HashzooError
 from hashzoo.storage.files import digest, file_digest, read_json
-from hashzoo.storage.shapes import ANY, LINE, Each, Fields, ListOf, Number, Real, check
+from hashzoo.storage.shapes import ANY, LINE, Each, Fields, Just, ListOf, Number, Real, check
 
 # By a run, before its result; the last two of an online run alone.
 WRITTEN = ("train.jsonl", "model.safetensors", "codes.npz", "per_query.npz", "rounds.json", "rounds.npz")
@@ -78,7 +78,8 @@ _COST = Fields({"parameters": _COUNT, "macs": _COUNT}, others=True)
 # New fields of a result may come at any time.
 RESULT = Fields(
     {
-        **{"schema": Number(1, 1), "key": LINE, "request": LINE, "method": LINE, "status": LINE},
+        **{"schema": Number(1, 1), "key": LINE, "request": LINE, "method": LINE},
+        "status": Just("ok"),  # a run that failed has an error.txt instead
         "encoders": Fields({"image": LINE, "text": LINE}, others=True),
         "settings": Each(_SETTING),
         "bits": Number(1, MAX_BITS),
@@ -120,7 +121,7 @@ def read_record(path: Path, shape: Fields, advice: str = "delete it and run agai
         size = 0  # reading it says why it cannot be read
     if size > MOST_BYTES:
         raise HashzooError(f"{path} is damaged (it has {size:,} bytes); {advice}", exit_code=1)
-    found = read_json(path)
+    found = read_json(path, advice)
     try:
         check(found, shape)
     except ValueError as error:

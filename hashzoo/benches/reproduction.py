@@ -18,7 +18,7 @@ import numpy as np
 from hashzoo import zoo
 from hashzoo.benches.benchmark import Event
 from hashzoo.benches.mirror import check_fresh, place_of
-from hashzoo.benches.plan import OPENED, Plan, check_device, plan_of
+from hashzoo.benches.plan import OPENED, Plan, check_device, find_device, plan_of
 from hashzoo.benches.records import DESCRIPTION, RUN, TRACK_FILE, key_of, read_record
 from hashzoo.benches.reopening import Opened, opened_as
 from hashzoo.benches.rounds import score_run
@@ -102,7 +102,7 @@ class Repetition:
         bits_compared: of all codes of the record; 0: it holds none.
         scores: numbers of the result that differ by more than SAME.
         recorded_scores: numbers of the recorded result that its own codes do not give here. None: not looked at,
-            because the record holds no codes, or they are of other data.
+            because the record holds no codes, or they are of other data or of other rows.
     """
 
     run: str
@@ -194,7 +194,8 @@ def repeat(
     if record.codes is not None:
         found.flips, found.other_rows = compare_codes(record.codes, load_codes(Path(result["run"]) / "codes.npz"))
         found.bits_compared = sum(len(codes) * codes.bits for codes in record.codes.values())
-        if record.result is not None and plan.track.describe() == record.about["track"]:
+        scorable = not found.other_rows and plan.track.describe() == record.about["track"]
+        if record.result is not None and scorable:
             scores, _ = score_run(plan.track, record.folder)
             found.recorded_scores = list(compare_scores(record.result, scores))
     return found
@@ -233,7 +234,8 @@ def _plan(
     """The plan of the one cell; defaults that are others here are set as the run had them."""
     about, track = record.about, record.about["track"]
     zoo.load().find("method", about["method"])
-    device = device or ("cpu" if about["device"] == "cpu" else "cuda")
+    if device is None:
+        device = _device_of(record)
     check_device(device)
     arrival = {one.name: track["stream"][one.name] for one in fields(Stream)} if track.get("stream") else None
     harder = track.get("training", {}).get("settings", {})
@@ -262,6 +264,20 @@ def _plan(
         if path in now and one["origin"] != "user" and not _equal(one["value"], now[path]["value"])
     ]
     return make(settings=[*settings, *others, *typed], like=plan) if others else plan
+
+
+def _device_of(record: Record) -> str:
+    """The kind of device that a run was made on, if this machine has one."""
+    made_on = record.about["device"]
+    if made_on == "cpu":
+        return "cpu"
+    try:
+        find_device("cuda")
+    except HashzooError as error:
+        raise HashzooError(
+            f"{record.folder} was made on {made_on}, and torch sees no GPU here; type --device cpu"
+        ) from error
+    return "cuda"
 
 
 def _opened(folder: Path, about: Mapping[str, Any]) -> Opened:

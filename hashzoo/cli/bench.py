@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hashzoo.cli.common import batch_size as read_batch_size
-from hashzoo.cli.common import console, print_json, whole_numbers, words
+from hashzoo.cli.common import console, on_this_machine, print_json, whole_numbers, words
 from hashzoo.cli.online import Chunk, ChunksBy, DatabaseCodes, OrderSeed, Protocol
 from hashzoo.errors import HashzooError
 
@@ -107,7 +107,12 @@ def bench(
     database_codes: DatabaseCodes = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Also write one page: tables, figures, gallery, provenance."),
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Also write one page: tables, figures, gallery, provenance.",
+            callback=on_this_machine,
+        ),
     ] = None,
     json: Json = False,
     source: Annotated[

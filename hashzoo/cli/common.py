@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError
@@ -42,6 +44,14 @@ def batch_size(text: str) -> int | None:
     if not text.isdecimal() or not text.isascii():
         raise HashzooError(f"--batch-size takes auto or a whole number, not '{text}'; leave it out for auto")
     return int(text)
+
+
+def on_this_machine(path: Path | None) -> Path | None:
+    """A path that something is written to; an address, which makes a folder "s3:" of itself, is an error."""
+    if path is not None and re.match(r"\w[\w+.-]+:[/\\]", str(path)):
+        address = re.sub(r"[/\\]", "//", str(path), count=1)
+        raise HashzooError(f"{address} is an address; give a path of this machine, and copy what comes of it yourself")
+    return path
 
 
 def console(stderr: bool = False) -> Console:

@@ -12,7 +12,7 @@ import typer
 from hashzoo.benches.shard import Shard
 from hashzoo.cli.bench import BatchSize, Device, Json, RayAddress, Runner, Share
 from hashzoo.cli.common import batch_size as read_batch_size
-from hashzoo.cli.common import print_json
+from hashzoo.cli.common import on_this_machine, print_json
 from hashzoo.errors import HashzooError
 
 
@@ -23,7 +23,10 @@ def encode(
             metavar="RUN", help="The folder of a run, as hashzoo train prints it, or its address, or a collection."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="CODES", help="The folder of the collection.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="CODES", help="The folder of the collection.", callback=on_this_machine),
+    ],
     images: Annotated[
         Path | None, typer.Option("--images", help="Encode all pictures in a folder and below; paths become metadata.")
     ] = None,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hashzoo.cli.bench import Json
-from hashzoo.cli.common import print_json
+from hashzoo.cli.common import on_this_machine, print_json
 from hashzoo.errors import HashzooError
 
 
@@ -25,12 +25,21 @@ def export(
             help="Write the codes of a collection: lance, elasticsearch-bulk, parquet, or as an index by its name.",
         ),
     ] = "",
-    out: Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to; it does not exist yet.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="PATH", help="Where to; it does not exist yet.", callback=on_this_machine),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Of the index, such as index.nlist=1000; may be given often.")
     ] = None,
     onnx: Annotated[
-        Path | None, typer.Option("--onnx", metavar="OUT", help="Write the towers of a model to this new folder.")
+        Path | None,
+        typer.Option(
+            "--onnx",
+            metavar="OUT",
+            help="Write the towers of a model to this new folder.",
+            callback=on_this_machine,
+        ),
     ] = None,
     with_encoder: Annotated[
         bool, typer.Option("--with-encoder", help="With --onnx: from prepared items, not from features.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,7 @@ import typer
 
 from hashzoo.cli.bench import BatchSize, Dataset, Device, Json, RayAddress, Runner, Settings, Share
 from hashzoo.cli.common import batch_size as read_batch_size
-from hashzoo.cli.common import console, print_json
+from hashzoo.cli.common import console, on_this_machine, print_json
 
 app = typer.Typer(help="Export features of a data set, verify an archive of them, import one.", no_args_is_help=True)
 Encoders = Annotated[
@@ -19,7 +21,9 @@ Encoders = Annotated[
 
 @app.command("export")
 def export(
-    out: Annotated[Path, typer.Option("--out", help="The new folder that becomes the archive.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The new folder that becomes the archive.", callback=on_this_machine)
+    ],
     dataset: Dataset = "emoji",
     encoders: Encoders = "lite",
     settings: Settings = None,
@@ -37,18 +41,20 @@ def export(
     """Compute features and put them into a folder; anywhere else `--encoders archive:FOLDER` uses them."""
     from hashzoo.features.export import export as export_features
 
-    manifest = export_features(
-        dataset,
-        encoders,
-        out,
-        settings=settings or [],
-        device=device,
-        batch_size=read_batch_size(batch_size),
-        jobs=jobs,
-        runner=runner,
-        ray_address=ray_address,
-        shard=shard,
-    )
+    # What encoders print must not end up in our data on stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        manifest = export_features(
+            dataset,
+            encoders,
+            out,
+            settings=settings or [],
+            device=device,
+            batch_size=read_batch_size(batch_size),
+            jobs=jobs,
+            runner=runner,
+            ray_address=ray_address,
+            shard=shard,
+        )
     if shard and not json:
         print(
             f"share {shard} is in the cache; when all shares are, the same command without --shard makes {out} of them"

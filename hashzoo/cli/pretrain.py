@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hashzoo.cli.bench import Dataset, Device, Json
-from hashzoo.cli.common import print_json
+from hashzoo.cli.common import on_this_machine, print_json
 
 
 def pretrain(
@@ -26,7 +26,9 @@ def pretrain(
     ] = None,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The .safetensors file to make.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The .safetensors file to make.", callback=on_this_machine)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train an encoder from scratch on the labels of the training rows, and keep its weights.

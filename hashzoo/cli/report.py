@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hashzoo.cli.common import console, print_json, words
+from hashzoo.cli.common import console, on_this_machine, print_json, words
 from hashzoo.errors import HashzooError
 
 PLOTS = Path("figures")  # where plots go that name no folder
@@ -29,7 +29,10 @@ def report(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            "--bundle", metavar="FILE", help="Pack the tables into a zip, with all that is needed to check them."
+            "--bundle",
+            metavar="FILE",
+            help="Pack the tables into a zip, with all that is needed to check them.",
+            callback=on_this_machine,
         ),
     ] = None,
     compare: Annotated[
@@ -56,7 +59,12 @@ def report(
     latex: Annotated[bool, typer.Option("--latex", help="A booktabs table.")] = False,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="One page with all of it: tables, figures, gallery, provenance."),
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="One page with all of it: tables, figures, gallery, provenance.",
+            callback=on_this_machine,
+        ),
     ] = None,
     gallery: Annotated[
         int | None,
@@ -66,7 +74,12 @@ def report(
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option("--figures", metavar="DIR", help="Draw every figure of each track into a folder, as SVG and PNG."),
+        typer.Option(
+            "--figures",
+            metavar="DIR",
+            help="Draw every figure of each track into a folder, as SVG and PNG.",
+            callback=on_this_machine,
+        ),
     ] = None,
     plot: Annotated[
         str | None,
@@ -110,6 +123,8 @@ def report(
         folder, mirror = place_of(source or runs)
         named: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = list  # of JSON and CSV, which name folders
         if mirror is None and folder.is_file():
+            if bundle:
+                raise HashzooError(f"{folder} is a bundle already; copy it as it is, or give a runs folder")
             unpacked = stack.enter_context(_unpacked(folder))
             named = functools.partial(_named, folder=unpacked, bundle=folder)
             found = collect(unpacked)

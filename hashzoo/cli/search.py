@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hashzoo.cli.bench import Json
-from hashzoo.cli.common import console, print_json
+from hashzoo.cli.common import console, on_this_machine, print_json
 from hashzoo.errors import HashzooError
 
 MOST = 10_000  # hits of a query
@@ -35,7 +35,10 @@ def search(
         typer.Option("--rerank", min=1, help="So many nearest are put in order by the real values of the query."),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", help="Draw queries and hits with their pictures into a PNG file.")
+        Path | None,
+        typer.Option(
+            "--sheet", help="Draw queries and hits with their pictures into a PNG file.", callback=on_this_machine
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -18,13 +18,14 @@ import numpy as np
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
 from hashzoo.storage.arrays import ROWS_AT_ONCE, file_sha256, take, write_array
-from hashzoo.storage.files import archive_folder, cache_dir, canonical_json, read_json, write_json
+from hashzoo.storage.files import archive_folder, atomic_write, cache_dir, canonical_json, read_json, write_json
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset
 
 SCHEMA = 1
 KIND = "hashzoo features"
+BEGUN = ".begun"  # an empty file, until the archive is whole
 ROLES = ("image", "text")
 DTYPES = ("float32", "float16")
 MAX_DIM = 1_000_000
@@ -86,14 +87,13 @@ def write_archive(
     """Put features of all rows of a data set into a folder that does not exist yet, or is empty.
 
     Args:
-        folder: is created.
+        folder: is created; one that a killed call has begun is gone on with.
         dataset: that the features are of, in the order of its rows.
         features: (N, dim) float32 or float16, by modality ("image", "text" or both); finite.
         cards: what made them, as plain JSON, by modality: at least the architecture and what identifies the weights.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise HashzooError(f"{folder} exists already; give a new folder")
+    check_new(folder)
     if not features or set(features) - set(ROLES) or set(features) != set(cards):
         raise HashzooError("an archive has features and a card of image, text or both; give both for each of them")
     for role, array in features.items():
@@ -104,6 +104,10 @@ def write_archive(
             )
         _check_finite(array, f"the {role} features")
         canonical_json(cards[role])
+    with atomic_write(folder / BEGUN):
+        pass
+    for left in folder.glob(".*.part"):  # by a process that was killed
+        left.unlink()
     for role, array in features.items():
         write_array(folder / f"{role}.npy", array)
     write_json(
@@ -126,6 +130,14 @@ def write_archive(
             },
         },
     )
+    (folder / BEGUN).unlink()
+
+
+def check_new(folder: Path) -> None:
+    """Raise unless a folder does not exist, is empty, or was begun by a `write_archive` that was killed."""
+    begun = (folder / BEGUN).exists()
+    if folder.exists() and not begun and (not folder.is_dir() or any(folder.iterdir())):
+        raise HashzooError(f"{folder} exists already; give a new folder")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

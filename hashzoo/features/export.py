@@ -20,7 +20,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
 from hashzoo.recipe import ROLES, Recipe, build, check_used, pair_of, parse_encoders
 from hashzoo.runners import Kind, Watch, check_jobs, check_runner, named_runner
-from hashzoo.runners.parts import Spread, asked, lost_part, make_array, make_part, make_share, missing_arrays, need_of
+from hashzoo.runners.parts import Spread, asked, make_array, make_part, make_share, missing_arrays, need_of
 from hashzoo.settings import parse_assignments
 from hashzoo.storage.arrays import Wanted
 from hashzoo.storage.files import cache_dir, write_error
@@ -57,6 +57,8 @@ def export(
     Returns:
         The manifest; of a share {"schema", "shard": {"number", "of"}, "rows": by modality, "of_rows"}.
     """
+    from hashzoo.encoders.archive import check_new, read_manifest, write_archive
+
     check_device(device)
     check_batch_size(batch_size)
     check_runner(runner, ray_address)
@@ -66,8 +68,7 @@ def export(
         **{"dataset": dataset, "encoders": encoders, "settings": list(settings)},
         **{"device": device, "batch_size": batch_size},
     }
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise HashzooError(f"{folder} exists already; give a new folder")
+    check_new(folder)
     here = Features(told)
     rows: dict[str, int] = {}
     if share or runner not in (None, "local"):
@@ -83,8 +84,6 @@ def export(
     if share:
         about = {"number": share.number, "of": share.of}
         return {"schema": 1, "shard": about, "rows": rows, "of_rows": len(here.opened[0].dataset)}
-
-    from hashzoo.encoders.archive import read_manifest, write_archive
 
     bench, recipe, roles = here.opened
     cards = {role: dict(bench.described(recipe, role).card) for role in roles}
@@ -119,7 +118,7 @@ class Features:
 
     def do(self, one: dict[str, Any], watch: Watch) -> dict[str, Any]:
         if one["do"] == "fail":
-            return lost_part(one)
+            return {"lost": one["reason"]}
         bench, recipe, roles = self.opened
         if one["do"] == "features":
             return {"arrays": {role: asdict(wanted) for role, wanted in missing_arrays(bench, recipe, roles).items()}}

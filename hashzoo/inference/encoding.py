@@ -24,7 +24,7 @@ from hashzoo.features.extraction import readable
 from hashzoo.inference.items import Items, items_of
 from hashzoo.inference.model import Model, load_model
 from hashzoo.runners import Watch
-from hashzoo.runners.parts import lost_part, make_part, missing_arrays
+from hashzoo.runners.parts import make_part, missing_arrays
 from hashzoo.storage.files import digest, read_arrays, write_arrays
 
 GROUP = 8192  # items that become a part of the collection together
@@ -105,7 +105,7 @@ class Filler:
 
     def do(self, one: dict[str, Any], watch: Watch) -> dict[str, Any]:
         if one["do"] == "fail":
-            return lost_part(one)
+            return {"lost": one["reason"]}
         if one["do"] == "features":
             missing = missing_arrays(self._bench, self._model.recipe, one["roles"])
             return {"arrays": {role: asdict(wanted) for role, wanted in missing.items()}}
@@ -147,6 +147,12 @@ def parts_of(items: Items, roles: Sequence[str], missing: np.ndarray, model: Mod
                 found.append(Part(number, role, (role, start // GROUP), rows, name, called))
             number += 1
     return found
+
+
+def parts_alone(items: Items, part: Part, model: Model) -> list[Part]:
+    """Each item of a part as a part of its own."""
+    names = [_name_of(items, part.role, row, model) for row in part.rows[:, None]]
+    return [replace(part, rows=row, name=name) for row, name in zip(part.rows[:, None], names, strict=True)]
 
 
 def _name_of(items: Items, role: str, rows: np.ndarray, model: Model) -> str:

@@ -22,20 +22,22 @@ from filelock import FileLock, Timeout
 from hashzoo.benches.shard import Shard
 from hashzoo.codes import pack
 from hashzoo.errors import HashzooError
-from hashzoo.inference.encoding import Encoded, Filler, Part, encoded_parts, parts_of
+from hashzoo.inference.encoding import Encoded, Filler, Part, encoded_parts, parts_alone, parts_of
 from hashzoo.inference.items import Items, items_of, spread
 from hashzoo.inference.model import Model, load_model
 from hashzoo.progress import progress
 from hashzoo.recipe import ROLES
 from hashzoo.runners import Kind, Runner, Task, Workers, check_runner, named_runner
-from hashzoo.runners.parts import Count, Spread, asked, make_array, need_of
+from hashzoo.runners.parts import Count, Spread, answered, asked, make_array, need_of
 from hashzoo.search import Collection
+from hashzoo.search.collection import check_new
 from hashzoo.search.manifest import NAME
 from hashzoo.search.tables import pyarrow_module
 from hashzoo.storage.arrays import Wanted
 from hashzoo.storage.files import canonical_json, write_error
 
 PARTS = ".parts"  # of the collection's folder, while it is filled
+MOST_LOST = 10  # items that are found to end their workers: it is not the items, then
 WAIT = 60.0  # seconds in which a share waits for another that makes the collection
 
 
@@ -141,6 +143,8 @@ def fill(
     roles = [role for role in ROLES if np.any(items.roles == role)]
     for role in roles if items.dataset is None else ():
         model.encoder(role)  # a model without one is told before anything is made
+    if not (path / NAME).exists():
+        check_new(path)  # before anything is put into it
     lock = FileLock(path / ".encode.lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -171,7 +175,7 @@ def _opened(path: Path, model: Model, items: Items, outputs: bool) -> Collection
     if collection.outputs != outputs:
         raise HashzooError(
             f"{path} was begun {'with' if collection.outputs else 'without'} --outputs; "
-            f"{'add' if collection.outputs else 'leave out'} that, or give another --out"
+            f"{'add it' if collection.outputs else 'leave it out'}, or give another --out"
         )
     return collection
 
@@ -193,7 +197,7 @@ class _Filling:
         self._place = collection.path / PARTS
         self._begun = self._place.exists()
         self._filled = Filled(collection, there=int(np.count_nonzero(~self._missing)))
-        self._lost: dict[int, str] = {}
+        self._lost = 0  # items that end their workers
 
     def fill(self, roles: Sequence[str]) -> Filled:
         """Encode and add what is missing."""
@@ -278,46 +282,65 @@ class _Filling:
         self, workers: Workers, parts: Sequence[Part], advance: Callable[[int], None], done: Callable[[Part], None]
     ) -> None:
         """The same by workers, which write the files."""
-        assert self._job is not None, "whose workers they are"
-        need = self._job.need
-        tasks = {
-            number: replace(
-                need,
-                words={
-                    **{"do": "encode", "role": part.role, "rows": part.rows.tolist()},
-                    **{"name": part.name, "threads": need.threads},
-                },
-            )
-            for number, part in enumerate(parts)
-        }
+        tasks = {number: self._task(part) for number, part in enumerate(parts)}
         sizes = {number: len(part.rows) for number, part in enumerate(parts)}
         count = Count(sizes, advance, lambda number: parts[number].called)
+        given_up: dict[int, str] = {}
 
         def tell(kind: str, number: int, content: dict[str, Any]) -> None:
             count(kind, number, content)
-            if kind != "done":
-                return
-            part = parts[number]
-            if "lost" in content:
-                self._lost[part.number] = content["lost"]
-            elif not (self._place / part.name).exists():
-                raise HashzooError(
-                    f"{content['node']} wrote codes to {self._place}, which this machine does not see; give --out a "
-                    f"folder that all nodes share",
-                    exit_code=1,
-                )
-            done(part)
+            if kind == "done" and "lost" in content:
+                given_up[number] = content["lost"]
+            elif kind == "done":
+                self._check_seen(parts[number], content["node"])
+                done(parts[number])
 
         workers.do(tasks, tell)
+        for number, reason in given_up.items():
+            self._encode_alone(workers, parts[number], reason)
+            done(parts[number])
+
+    def _task(self, part: Part) -> Task:
+        assert self._job is not None, "whose workers they are"
+        need = self._job.need
+        words = {"do": "encode", "role": part.role, "rows": part.rows.tolist(), "name": part.name}
+        return replace(need, words={**words, "threads": need.threads})
+
+    def _check_seen(self, part: Part, node: str) -> None:
+        if not (self._place / part.name).exists():
+            raise HashzooError(
+                f"{node} wrote codes to {self._place}, which this machine does not see; give --out a folder that all "
+                f"nodes share",
+                exit_code=1,
+            )
+
+    def _encode_alone(self, workers: Workers, part: Part, reason: str) -> None:
+        """Encode the items of a part that was given up one after the other: who ends a worker alone is left out."""
+        search = len(part.rows) > 1 and self._lost < MOST_LOST
+        if search:
+            print(f"hashzoo: {part.called}: one after the other now, to find what ends its worker", file=sys.stderr)
+        places: list[int] = []
+        values = [np.empty((0, self._model.bits), dtype=np.float32)]
+        faults: dict[int, str] = {}
+        for place, one in enumerate(parts_alone(self._items, part, self._model)):
+            answer = {"lost": reason}
+            if search and self._lost < MOST_LOST:
+                answer = answered(workers, self._task(one))
+                self._lost += "lost" in answer
+            if "lost" in answer:
+                faults[place] = answer["lost"]
+                continue
+            self._check_seen(one, answer["node"])
+            found = Encoded.read(self._place / one.name)
+            (self._place / one.name).unlink()
+            places += [place] * len(found.places)
+            values.append(found.values)
+            for why in found.faults.values():
+                faults[place] = why
+        Encoded(places, np.concatenate(values), faults).write(self._place / part.name)
 
     def _taken(self, part: Part) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
         """Rows of the items and their outputs, (n, bits), and why others have none."""
-        if part.number in self._lost:
-            reason = self._lost[part.number]
-            print(f"hashzoo: {part.called}: left out: {reason}", file=sys.stderr)
-            for row in part.rows.tolist():
-                self._filled.left_out[self._items.called(row)] = reason
-            return part.rows[:0], np.empty((0, self._model.bits), dtype=np.float32), {}
         found = Encoded.read(self._place / part.name)
         faults = {int(part.rows[place]): why for place, why in found.faults.items()}
         return part.rows[found.places], found.values, faults

@@ -17,7 +17,7 @@ from hashzoo.benches.records import DESCRIPTION, RUN, check_files, key_of, read_
 from hashzoo.benches.rounds import NAMES, score_run
 from hashzoo.benches.track import Track, read_result
 from hashzoo.codes import health, load_codes
-from hashzoo.data.archives import listing, unpack
+from hashzoo.data.archives import DAMAGE, listing, unpack
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.report.bundle import ABOUT, FILES, MOST_BYTES, MOST_ENTRIES, README, RUNS
 from hashzoo.storage.files import canonical_json, file_digest, read_arrays
@@ -55,9 +55,13 @@ def unpacked(path: Path) -> Iterator[tuple[Path, Checked]]:
     if not zipfile.is_zipfile(path):
         raise HashzooError(f"{path} is neither a runs folder nor a bundle of hashzoo report; name one of the two")
     _look_at_directory(path)
-    with zipfile.ZipFile(path) as archive:
-        if ABOUT not in archive.namelist():
-            raise HashzooError(f"{path} has no {ABOUT}, so that it is no bundle of hashzoo report; {GET_ANEW}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, *DAMAGE) as error:
+        raise HashzooError(f"{path} cannot be read as a zip ({one_line(error)}); {GET_ANEW}") from error
+    if ABOUT not in names:
+        raise HashzooError(f"{path} has no {ABOUT}, so that it is no bundle of hashzoo report; {GET_ANEW}")
     with tempfile.TemporaryDirectory(prefix="hashzoo-bundle-") as folder:
         unpack(path, Path(folder), MOST_BYTES, MOST_ENTRIES)
         checked = check(path, Path(folder))
@@ -70,8 +74,8 @@ def check(path: Path, folder: Path) -> Checked:
     Raises:
         HashzooError: something does not hold; the sentence says what, of the first run that does not.
     """
-    about = read_record(folder / ABOUT, SHAPE, GET_ANEW)
     try:
+        about = read_record(folder / ABOUT, SHAPE, f"{ABOUT} must be whole")
         _check_files(folder, about)
         runs = sorted(one.parent for one in (folder / RUNS).glob("*/*/*/run.json"))
         if not runs:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError
 from hashzoo.runners import Kind, Runner, Task, Tell, Watch, Workers
-from hashzoo.runners.parts import Spread, Unshared, asked, lost_part, make_array, make_part, missing_arrays, need_of
+from hashzoo.runners.parts import Spread, Unshared, asked, make_array, make_part, missing_arrays, need_of
 from hashzoo.storage.arrays import Wanted
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Cells:
 
     def do(self, one: dict[str, Any], watch: Watch) -> dict[str, Any] | None:
         if one["do"] == "fail" and ("part" in one or "asked" in one):
-            return lost_part(one)
+            return {"lost": one["reason"]}
         plan, cell = self.plan_of(one["plan"]), cell_of(one["cell"])
         if one["do"] == "features":
             found: dict[str, Any] = {}

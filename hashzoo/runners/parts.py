@@ -97,13 +97,32 @@ def do_parts(
     }
     sizes = {number: sum(stop - start for start, stop in parts[part]) for number, part in enumerate(numbered)}
     count = Count(sizes, advance, lambda number: f"{wanted.unit} {_span(numbered[number])}")
+    given_up: dict[int, str] = {}
 
     def tell(kind: str, number: int, content: dict[str, Any]) -> None:
         count(kind, number, content)
-        if kind == "done":
+        if kind == "done" and "lost" in content:
+            given_up[number] = content["lost"]
+        elif kind == "done":
             done(numbered[number], content)
 
     spread.workers.do(tasks, tell, held=True)
+    for number, reason in given_up.items():
+        fault = _which_row(spread.workers, wanted, tasks[number], reason)
+        done(numbered[number], {"faults": [fault], "written": "", "node": ""})
+
+
+def _which_row(workers: Workers, wanted: Wanted, task: Task, reason: str) -> str:
+    """Why a part was given up: the first row that ends its worker alone, too. No row of this search is kept."""
+    called = task.words["called"]
+    print(f"hashzoo: {called}: row after row now, to find the one that ends its worker", file=sys.stderr, flush=True)
+    for row in (row for rows in task.words["rows"] for row in range(*rows)):
+        alone = {"part": [row, row + 1], "rows": [[row, row + 1]]}
+        answer = answered(workers, replace(task, words={**task.words, **alone}))
+        wanted.part_path(range(row, row + 1)).unlink(missing_ok=True)
+        if "lost" in answer:
+            return f"row {row} of {wanted.description}: {answer['lost']}"
+    return f"{called}: {reason}, though no row does it alone (with a smaller --batch-size they take less memory)"
 
 
 @dataclass
@@ -175,21 +194,20 @@ def make_part(workbench: Workbench, recipe: Recipe, role: str, one: Mapping[str,
     return {"faults": faults, "written": written, "node": socket.gethostname()}
 
 
-def lost_part(one: Mapping[str, Any]) -> dict[str, Any]:
-    """A doer's answer where a part, or what `asked` asks for, has failed."""
-    if "part" not in one:
-        return {"lost": one["reason"]}
-    return {"faults": [f"{one['called']}: {one['reason']}"], "written": "", "node": ""}
-
-
-def asked(workers: Workers, task: Task) -> dict[str, Any]:
-    """What one worker answers, before all get work."""
+def answered(workers: Workers, task: Task) -> dict[str, Any]:
+    """What a worker answers to one task; {"lost": reason} where it was lost too often."""
     answer: dict[str, Any] = {}
 
     def tell(kind: str, number: int, content: dict[str, Any]) -> None:
         answer.update(content if kind == "done" else {})
 
-    workers.do({0: replace(task, words={**task.words, "asked": True})}, tell)
+    workers.do({0: task}, tell)
+    return answer
+
+
+def asked(workers: Workers, task: Task) -> dict[str, Any]:
+    """What one worker answers, before all get work."""
+    answer = answered(workers, replace(task, words={**task.words, "asked": True}))
     if "lost" in answer:
         raise HashzooError(f"nothing could be prepared: {answer['lost']}; run the same command again", exit_code=1)
     return answer

@@ -15,6 +15,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any
@@ -135,9 +136,15 @@ class _Worker:
     def start(cls, orders: str) -> _Worker:
         # Spawned, not forked: torch, numba and their threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(orders, there))
-        process.start()
+        try:
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(orders, there))
+            with _uninterrupted():
+                process.start()
+        except OSError as error:
+            raise HashzooError(
+                f"a worker process cannot be started ({error.strerror or error}); give fewer --jobs", exit_code=1
+            ) from error
         there.close()  # so that the pipe ends with the worker
         return cls(process, here)
 
@@ -169,6 +176,20 @@ class _Worker:
             self.process.kill()
             self.process.join()
         self.connection.close()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A process that is started in the block holds a Ctrl-C back until it ignores it: none ends in its imports."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else the first start of a process does so, and takes the mask away
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(orders: str, connection: Connection) -> None:

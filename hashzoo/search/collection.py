@@ -76,8 +76,7 @@ class Collection:
             canonical_json(dict(about or {}))
         except (TypeError, ValueError) as error:
             raise HashzooError(f"about= is kept as JSON, which it is not ({error}); give plain values") from error
-        if path.exists() and (not path.is_dir() or any(_foreign(path))):
-            raise HashzooError(f"{path} is not empty; give a new folder")
+        check_new(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             with FileLock(path / ".lock"):
@@ -339,6 +338,12 @@ def _pair(encoded: tuple[Codes, Any], bits: int) -> tuple[Codes, np.ndarray]:
     codes, outputs = encoded
     check_codes(codes, bits)
     return codes, to_numpy(outputs)
+
+
+def check_new(path: Path) -> None:
+    """Raise unless a collection can be made there: in a folder that does not exist, or is empty."""
+    if path.exists() and (not path.is_dir() or any(_foreign(path))):
+        raise HashzooError(f"{path} is not empty; give a new folder")
 
 
 def _foreign(folder: Path) -> Iterator[str]:

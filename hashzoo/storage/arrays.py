@@ -256,12 +256,12 @@ def _make(wanted: Wanted, make: Make, spread: Spread | None) -> None:
                         advance(len(rows))
             assert not unfinished.missing(block), "whoever leaves rows out raises an error"
         os.replace(unfinished.path, path)
-        unfinished.journal.unlink()
-        wanted.remove_parts()
         write_json(
             path.with_suffix(".json"),
             {"preimage": wanted.preimage, "size": path.stat().st_size, "sha256": file_sha256(path)},
         )
+        unfinished.journal.unlink()  # only now: to read a large array once more takes a while
+        wanted.remove_parts()
     except OSError as error:
         raise write_error(path, error) from error
 
@@ -276,11 +276,13 @@ class _Unfinished:
 
     def __init__(self, path: Path, total: int):
         self.path, self.journal = path.with_suffix(".part"), path.with_suffix(".journal")
-        self._total = total
+        self._whole, self._total = path, total
         self._there = np.zeros(total, dtype=np.bool_)
         self._data: IO[bytes] | None = None
 
     def __enter__(self) -> _Unfinished:
+        if self.journal.exists() and self._whole.exists() and not self.path.exists():
+            os.replace(self._whole, self.path)  # a kill came before its digest was written
         try:
             self._recover()
         except DAMAGED:  # a process that was killed had hardly begun the file
@@ -288,6 +290,7 @@ class _Unfinished:
         if not self._there.any():
             self.journal.unlink(missing_ok=True)
         self._lines = open(self.journal, "a", encoding="utf-8")
+        self._lines.write("\n")  # ends a line that a kill has cut off
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -350,13 +353,12 @@ class _Unfinished:
         self._offset = array.offset
         with open(self.journal, encoding="utf-8") as lines:
             for line in lines:
-                if not line.endswith("\n"):
-                    break  # cut off by the kill
-                about = json.loads(line)
-                rows = slice(about["start"], about["stop"])
-                content = np.ascontiguousarray(array[rows]).data
-                if hashlib.sha256(content).hexdigest() == about["sha256"]:
-                    self._there[rows] = True
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that a kill has cut off
+                    about = json.loads(line)
+                    rows = slice(about["start"], about["stop"])
+                    content = np.ascontiguousarray(array[rows]).data
+                    if hashlib.sha256(content).hexdigest() == about["sha256"]:
+                        self._there[rows] = True
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:

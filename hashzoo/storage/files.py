@@ -116,12 +116,12 @@ def write_json(path: Path, value: Any) -> None:
         file.write(text + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str = "delete it and run again") -> Any:
     """Read JSON; a file that is not JSON, which has no NaN either, is an error that names the file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_number)
     except (ValueError, OSError, RecursionError) as error:
-        raise HashzooError(f"{path} cannot be read as JSON ({error}); delete it and run again", exit_code=1) from error
+        raise HashzooError(f"{path} cannot be read as JSON ({error}); {advice}", exit_code=1) from error
 
 
 def _no_number(name: str) -> float:
@@ -185,6 +185,8 @@ def write_error(path: Path, error: OSError) -> StorageError:
         return StorageError(f"the disk that holds {path.parent} is full; free some space and run again", exit_code=1)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(f"{path.parent} cannot be written to; choose another folder or change its permissions")
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY):
+        return StorageError(f"{path} cannot be written ({error.strerror}); give a path where nothing else lies")
     return StorageError(f"{path} cannot be written ({error.strerror or error})", exit_code=1)
 
 

@@ -106,6 +106,12 @@ class Remote:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename:
             return write_error(Path(error.filename), error)
+        if isinstance(error, FileNotFoundError) and done == "read":  # only what was listed is read
+            return StorageError(
+                f"{self.address} lacks a file that was there a moment ago ({reason}); another machine may have "
+                f"replaced it: run the same command again",
+                exit_code=1,
+            )
         if isinstance(error, FileNotFoundError):
             return StorageError(
                 f"{self.address} cannot be {done} ({reason}); make the bucket or folder first, or give another address"

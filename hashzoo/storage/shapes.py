@@ -63,6 +63,13 @@ class Real:
     high: float
 
 
+@dataclass(frozen=True)
+class Just:
+    """This text and no other."""
+
+    text: str
+
+
 def printable(text: str) -> str:
     """A text of which nothing can give orders to a terminal."""
     return _CONTROL.sub("\ufffd", text)
@@ -138,6 +145,8 @@ def _is(value: Any, shape: Any) -> bool:
         return _is(value, int) and shape.low <= value <= shape.high
     if isinstance(shape, Real):
         return _is(value, float) and shape.low <= value <= shape.high
+    if isinstance(shape, Just):
+        return bool(value == shape.text)
     if shape is float:  # whole numbers may be longer than any float
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and abs(value) <= sys.float_info.max
@@ -153,6 +162,8 @@ def _word(shape: Any) -> str:
         return f"a number from {shape.low:g} to {shape.high:g}"
     if isinstance(shape, Number):
         return f"a whole number from {shape.low:,} to {shape.high:,}"
+    if isinstance(shape, Just):
+        return f"'{shape.text}'"
     if isinstance(shape, ListOf):
         return "a list"
     return "an object" if isinstance(shape, Fields | Each) else _WORDS[shape]
