@@ -339,7 +339,9 @@ STUDIES: dict[str, Study] = {
         "The distillation or the features?",
         {"features": features},
         across=labelled,
-        compared=(*OTHERS, ("soda", "soda trainer.labels=vectors")),
+        compared=tuple(
+            ("soda trainer.labels=prompts", other) for other in ("dcmh", "resnet", "soda trainer.labels=vectors")
+        ),
         within=features,
     ),
     "wiki": Study(
