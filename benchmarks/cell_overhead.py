@@ -33,7 +33,7 @@ def prepare(train: int, queries: int, database: int) -> None:
     """Put the data set files/random into the cache; the training rows are the first of the database."""
     from hashzoo.data.base import Splits
     from hashzoo.data.prepared import Rows, write_prepared
-    from hashzoo.storage import cache_dir
+    from hashzoo.storage.files import cache_dir
 
     draw = np.random.default_rng(0)
     rows = queries + database

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from hashzoo.benchmark import Event, bench
+from hashzoo.benches.benchmark import Event, bench
 
 METHODS = ("soda", "dcmh", "resnet")
 MODES = {"one after the other": ("local", 1), "processes": ("processes", 2), "ray": ("ray", 2)}

@@ -36,8 +36,8 @@ from hashzoo.data import Dataset, Splits
 from hashzoo.data.pictures import open_picture
 from hashzoo.encoders.described import Described
 from hashzoo.encoders.lite0 import Lite0
-from hashzoo.extraction import Extraction, blocks
-from hashzoo.features import encode_modality
+from hashzoo.features.cache import encode_modality
+from hashzoo.features.extraction import Extraction, blocks
 from hashzoo.processors import available_threads
 
 DRAWN = 64  # pictures on disk, which are read again and again

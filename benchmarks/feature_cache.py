@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what is timed is
 
 import numpy as np
 
-from hashzoo.arrays import cached_array, take
+from hashzoo.storage.arrays import cached_array, take
 
 BLOCK = 1024
 BATCHES = 200
@@ -69,8 +69,8 @@ def train(rows: int, width: int, stored: str) -> dict[str, float]:
 
     from hashzoo.encoders.described import Described
     from hashzoo.encoders.lookup import Given
-    from hashzoo.extraction import Extraction
-    from hashzoo.features import Encoded
+    from hashzoo.features.cache import Encoded
+    from hashzoo.features.extraction import Extraction
     from hashzoo.train import Rows
 
     imported = resident_mb()

@@ -56,7 +56,7 @@ def prepare(rows: int, stored: str) -> None:
     """Put the data set files/random into the cache: `rows` training rows, some of them the database, and queries."""
     from hashzoo.data.base import Splits
     from hashzoo.data.prepared import Rows, write_prepared
-    from hashzoo.storage import cache_dir
+    from hashzoo.storage.files import cache_dir
 
     folder, total = cache_dir() / "drawn", rows + QUERIES
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.codes import Codes
-from hashzoo.encode import load_model
+from hashzoo.inference.model import load_model
 from hashzoo.search import Collection
 from hashzoo.search.topk import nearest
 

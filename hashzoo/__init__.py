@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hashzoo.benchmark import bench as bench
+    from hashzoo.benches.benchmark import bench as bench
     from hashzoo.codes import Codes as Codes
     from hashzoo.codes import pack as pack
     from hashzoo.data import Dataset as Dataset
@@ -45,7 +45,7 @@ _HOME = {
     "Splits": "data",
     "Towers": "model",
     "Trainer": "train",
-    "bench": "benchmark",
+    "bench": "benches.benchmark",
     "evaluate": "evaluator",
     "hookimpl": "plugin",
     "pack": "codes",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import read_arrays, write_arrays
+from hashzoo.storage.files import read_arrays, write_arrays
 
 MAX_BITS = 4096
 PACK_ROWS = 1 << 16  # rows converted at a time, so that nothing needs a second full-size array

@@ -16,10 +16,11 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
-from hashzoo import guard, shared, zoo
+from hashzoo import guard, zoo
 from hashzoo.errors import HashzooError
 from hashzoo.plugin import GROUP
-from hashzoo.storage import cache_dir
+from hashzoo.storage import shared
+from hashzoo.storage.files import cache_dir
 
 # Seconds for a process that loads torch, and for one that loads plugins, which may take guard.LIMIT twice.
 TORCH_LIMIT = 180

@@ -11,19 +11,19 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from hashzoo.arrays import take
+from hashzoo.benches.workbench import Workbench
 from hashzoo.codes import Codes, pack
 from hashzoo.cost import cost_of
 from hashzoo.data.stream import chunks
 from hashzoo.data.training import SeenRows, Training
 from hashzoo.encoders.base import numbers
 from hashzoo.errors import HashzooError
-from hashzoo.features import Encoded
+from hashzoo.features.cache import Encoded
 from hashzoo.model import Tower, Towers, encode
 from hashzoo.online import OnlineTrainer, Rounds, jobs_of_chunks
 from hashzoo.recipe import ROLES, Cell, Recipe, modality_of
+from hashzoo.storage.arrays import take
 from hashzoo.train import STATISTICS_ROWS, Job, Rows
-from hashzoo.workbench import Workbench
 
 STATISTICS_NUMBERS = 2**27  # half a gigabyte
 

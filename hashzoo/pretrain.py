@@ -21,22 +21,22 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hashzoo import zoo
-from hashzoo.benchmark import FLOOR_METHOD
+from hashzoo.benches.benchmark import FLOOR_METHOD
+from hashzoo.benches.plan import check_device, find_device
+from hashzoo.benches.run import device_name as name_of_device
+from hashzoo.benches.run import versions
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench, plugin_card
 from hashzoo.data.training import SeenRows
 from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import SCHEMA, card_of, read_tensors, write_tensors
 from hashzoo.errors import HashzooError
-from hashzoo.features import Encoded
+from hashzoo.features.cache import Encoded
 from hashzoo.fitting import seeded
 from hashzoo.opening import open_dataset, train_data
-from hashzoo.plan import check_device, find_device
 from hashzoo.recipe import LITE, Recipe, build, check_used
-from hashzoo.run import device_name as name_of_device
-from hashzoo.run import versions
 from hashzoo.settings import SHARED, Assignment, keywords, parse_assignments, plain
-from hashzoo.track import Track
-from hashzoo.workbench import Workbench, plugin_card
 
 WEIGHT_DECAY = 1e-4
 

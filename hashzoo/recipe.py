@@ -11,7 +11,7 @@ from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.plugin import Method
 from hashzoo.processors import available_threads
 from hashzoo.settings import SECTIONS, SHARED, Assignment, Value, convert, keywords, plain, resolve
-from hashzoo.storage import canonical_json
+from hashzoo.storage.files import canonical_json
 from hashzoo.zoo import Plugin, Zoo, resolve_target
 
 ROLES = ("image", "text")
@@ -72,8 +72,8 @@ class Recipe:
     """A method, its encoders by role (images, texts, then further ones), and a Section for each part that it has.
 
     `frozen` says whether the encoders of images and of texts stay as they are (further ones always do), `extraction`
-    how the features of each role are computed and kept (see `hashzoo.extraction`), `further` what the encoders of
-    further roles are and who said so.
+    how the features of each role are computed and kept (see `hashzoo.features.extraction`), `further` what the
+    encoders of further roles are and who said so.
     """
 
     method: Method

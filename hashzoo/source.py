@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest, file_digest
+from hashzoo.storage.files import digest, file_digest
 
 
 @functools.cache

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashzoo.arrays import Selected, take
 from hashzoo.model import Pooled, Tower, Towers
+from hashzoo.storage.arrays import Selected, take
 
 STATISTICS_ROWS = 20_000  # of the training rows, from which features are centred and scaled
 

@@ -469,9 +469,9 @@ def _numbers(value: Any, at: str = "") -> Iterator[str]:
 
 def results(runs: Path) -> dict[str, Any]:
     """Every finished run by its folder's name: scores and codes. One whose files are not whole fails."""
+    from hashzoo.benches.records import check_files
+    from hashzoo.benches.track import read_result
     from hashzoo.codes import load_codes
-    from hashzoo.records import check_files
-    from hashzoo.track import read_result
 
     found = {}
     for path in sorted(runs.glob("*/*/*/result.json")):
@@ -498,15 +498,15 @@ def trainings(folder: Path) -> list[tuple[str, float, float]]:
 
 def _noted(folder: str) -> None:
     """Note down what is trained in this process."""
-    from hashzoo import run
+    from hashzoo.benches import run
 
     plain = run.train_cell
     log = os.open(f"{folder}.trained", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def train_cell(bench: Any, recipe: Any, cell: Any, place: Path, *rest: Any) -> Any:
+    def train_cell(bench: Any, planned: Any, *rest: Any) -> Any:
         start = time.time()
-        result = plain(bench, recipe, cell, place, *rest)
-        os.write(log, (json.dumps([place.name, start, time.time()]) + "\n").encode())
+        result = plain(bench, planned, *rest)
+        os.write(log, (json.dumps([planned.folder.name, start, time.time()]) + "\n").encode())
         return result
 
     run.train_cell = train_cell
@@ -604,25 +604,25 @@ def _serve() -> None:
     import pydantic
     import rich.console  # noqa: F401
 
-    import hashzoo.benchmark
+    import hashzoo.benches.benchmark
+    import hashzoo.benches.run
     import hashzoo.cli.bench
     import hashzoo.cli.watch
     import hashzoo.data.files
     import hashzoo.data.scenes
     import hashzoo.data.verify
-    import hashzoo.encode
     import hashzoo.encoders.bow
     import hashzoo.evaluator.bit_slices
     import hashzoo.evaluator.scoring
-    import hashzoo.filling
-    import hashzoo.hits
+    import hashzoo.inference.filling
+    import hashzoo.inference.model
     import hashzoo.losses
     import hashzoo.report.bundle
     import hashzoo.report.formats
     import hashzoo.report.pivot_formats
-    import hashzoo.run
     import hashzoo.runners.local
     import hashzoo.scan
+    import hashzoo.search.hits
     import hashzoo.search.tables
     import hashzoo.zoo
 

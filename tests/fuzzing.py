@@ -237,7 +237,7 @@ def formats(place: Path) -> dict[str, Format]:
 
 def change_manifest(content: bytes, rng: random.Random) -> bytes:
     """The manifest of a collection that is changed, with the digest that fits."""
-    from hashzoo.storage import digest
+    from hashzoo.storage.files import digest
 
     value = change_value(json.loads(content), rng)
     if isinstance(value, dict) and rng.random() < 0.9:
@@ -338,10 +338,10 @@ class _Material:
 
     def report(self, name: str) -> Callable[[bytes], None]:
         def read(content: bytes) -> None:
+            from hashzoo.benches.reproduction import read_run
             from hashzoo.report import collect, frame, join_folds, make_costs, make_table, pivot, significance
             from hashzoo.report.formats import latex, markdown
             from hashzoo.report.html.provenance import provenance
-            from hashzoo.reproduction import read_run
 
             owner = self.failed if name == "error.txt" else self._owner(content)
             beside = owner.relative_to(self.runs)
@@ -364,11 +364,11 @@ class _Material:
 
     def tracks(self, name: str) -> Callable[[bytes], None]:
         def read(content: bytes) -> None:
-            from hashzoo.reopening import opened_as
+            from hashzoo.benches.reopening import opened_as
+            from hashzoo.benches.rounds import score_run
+            from hashzoo.benches.track import Track
             from hashzoo.report import collect, make_table
             from hashzoo.report.formats import markdown
-            from hashzoo.rounds import score_run
-            from hashzoo.track import Track
 
             online = b'"stream"' in content if name == "track.json" else zlib.crc32(content) % 4 == 0
             run = self.streamed if online else self.run
@@ -396,9 +396,9 @@ class _Material:
                 read_history(material.log(one))
 
     def codes(self, content: bytes) -> None:
+        from hashzoo.benches.rounds import score_run
+        from hashzoo.benches.track import Track
         from hashzoo.codes import health, load_codes
-        from hashzoo.rounds import score_run
-        from hashzoo.track import Track
 
         folder = self._copied(self.run, "codes.npz", content)
         for codes in load_codes(folder / "codes.npz").values():
@@ -407,8 +407,8 @@ class _Material:
         score_run(Track.load(self.track), folder)
 
     def rounds(self, content: bytes) -> None:
-        from hashzoo.rounds import score_run
-        from hashzoo.track import Track
+        from hashzoo.benches.rounds import score_run
+        from hashzoo.benches.track import Track
 
         score_run(Track.load(self.streamed.parents[1]), self._copied(self.streamed, "rounds.json", content))
 
@@ -438,8 +438,8 @@ class _Material:
         return [path.read_bytes() for path in paths]
 
     def bench_file(self, content: bytes) -> None:
-        from hashzoo.bench_file import read_bench_file
-        from hashzoo.benchmark import Request
+        from hashzoo.benches.bench_file import read_bench_file
+        from hashzoo.benches.benchmark import Request
 
         path = self.place / "bench.toml"
         path.write_bytes(content)
@@ -460,7 +460,7 @@ class _Material:
 
     def table(self, kind: str) -> Callable[[bytes], None]:
         def read(content: bytes) -> None:
-            from hashzoo.items import rows_of_table
+            from hashzoo.inference.items import rows_of_table
             from hashzoo.opening import open_dataset
             from hashzoo.settings import parse_assignments
 

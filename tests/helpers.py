@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hashzoo import plan, zoo
+from hashzoo import zoo
+from hashzoo.benches import plan
 
 HERE = Path(__file__).parent
 BROKEN = HERE / "plugins_broken"

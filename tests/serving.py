@@ -11,9 +11,9 @@ from pathlib import Path
 import uvicorn
 from helpers import SMALL
 
-from hashzoo import filling, items
-from hashzoo.benchmark import bench
-from hashzoo.encode import load_model
+from hashzoo.benches.benchmark import bench
+from hashzoo.inference import filling, items
+from hashzoo.inference.model import load_model
 from hashzoo.opening import open_dataset
 from hashzoo.serve.limits import Guard
 from hashzoo.serve.run import _listen, _Server

@@ -18,7 +18,7 @@ from hashzoo.encoders.archive import Archive, write_archive
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import cache_dir
+from hashzoo.storage.files import cache_dir
 
 SETTINGS = [part for setting in (*SMALL, "text.size=64") for part in ("--set", setting)]
 CARD = {"encoder": "clip", "weights": "0123"}

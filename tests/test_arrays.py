@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hashzoo import arrays
-from hashzoo.arrays import array_sha256, cached_array, file_sha256, take, write_array
-from hashzoo.storage import StorageError, cache_dir
+from hashzoo.storage import arrays
+from hashzoo.storage.arrays import array_sha256, cached_array, file_sha256, take, write_array
+from hashzoo.storage.files import StorageError, cache_dir
 
 VALUES = np.arange(60, dtype=np.float32).reshape(20, 3)
 

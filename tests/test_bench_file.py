@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from helpers import HERE
 
-from hashzoo.bench_file import read_bench_file
-from hashzoo.benchmark import Request
+from hashzoo.benches.bench_file import read_bench_file
+from hashzoo.benches.benchmark import Request
+from hashzoo.benches.sweep import axes_of, parse_sweep
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
-from hashzoo.sweep import axes_of, parse_sweep
 
 STUDY = """
 dataset = "scenes"

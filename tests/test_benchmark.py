@@ -13,11 +13,13 @@ import pytest
 from helpers import HERE, SMALL, forget
 
 import hashzoo
-from hashzoo import plan, processors, storage
-from hashzoo.benchmark import Event, bench
+from hashzoo import processors
+from hashzoo.benches import plan
+from hashzoo.benches.benchmark import Event, bench
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
-from hashzoo.storage import StorageError, read_json, write_json
+from hashzoo.storage import files
+from hashzoo.storage.files import StorageError, read_json, write_json
 
 
 def run(methods=("toy",), bits=(8,), *, settings=(), **options):
@@ -261,7 +263,7 @@ def test_a_reused_bench_needs_no_torch(tiny):
                     raise AssertionError(name + " was imported")
         FORBIDDEN = sys.argv[1] == "forbid"
         sys.meta_path.insert(0, Forbid())
-        from hashzoo.benchmark import bench
+        from hashzoo.benches.benchmark import bench
         outcome = bench(["toy"], [8], dataset="scenes", encoders="tiny+bow", settings={list(SMALL)!r})
         print([r["reused"] for r in outcome["results"]], "torch" in sys.modules)
         """
@@ -374,7 +376,7 @@ def test_a_full_disk_ends_the_bench_and_the_next_one_goes_on(tiny, monkeypatch):
         real(handle)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "fsync", fsync)
+        patch.setattr(files.os, "fsync", fsync)
         with pytest.raises(StorageError, match="is full; free some space and run again") as full:
             run(bits=(8, 16))
     assert full.value.exit_code == 1

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from helpers import SMALL
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.records import DESCRIPTION, key_of
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
-from hashzoo.records import DESCRIPTION, key_of
 from hashzoo.report import bundle, collect
 from hashzoo.report.bundle import Shortened, write_bundle
 from hashzoo.report.bundled import unpacked
-from hashzoo.storage import digest, read_arrays, read_json, write_arrays, write_json
+from hashzoo.storage.files import digest, read_arrays, read_json, write_arrays, write_json
 
 SECRET = "of-my-machine"
 

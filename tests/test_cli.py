@@ -15,9 +15,9 @@ import pytest
 from helpers import HERE, SMALL, Outcome
 
 import hashzoo
-from hashzoo import storage
 from hashzoo.cli import common, main
 from hashzoo.errors import HashzooError
+from hashzoo.storage import files
 
 SETTINGS = tuple(part for text in SMALL for part in ("--set", text))
 BENCH = ("bench", "--dataset", "scenes", "--encoders", "tiny+bow", "--threads", "1", *SETTINGS)
@@ -333,7 +333,7 @@ def test_a_full_disk(tiny, command, monkeypatch):
     def replace(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "replace", replace)
+    monkeypatch.setattr(files.os, "replace", replace)
     outcome = command(*BENCH, "--method", "toy", "--bits", "8")
     assert (outcome.code, outcome.out) == (1, "")
     assert "is full; free some space and run again" in outcome.err.splitlines()[-1]

@@ -322,7 +322,7 @@ def test_a_model_is_kept_and_encodes_queries(tmp_path, monkeypatch):
         assert (folder / "model.safetensors").read_bytes() == b"weights"
         return SimpleNamespace(encode_texts=encoded, encode_images=encoded)
 
-    monkeypatch.setitem(sys.modules, "hashzoo.encode", SimpleNamespace(load_model=load_model))
+    monkeypatch.setitem(sys.modules, "hashzoo.inference.model", SimpleNamespace(load_model=load_model))
     assert collection.about == {"modality": "image"}
     assert collection.query(text="a cat", k=1).ids.tolist() == [[0]]
     assert collection.query(text=["a", "b"], k=1, rerank=3).scores.shape == (2, 1)

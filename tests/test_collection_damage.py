@@ -15,7 +15,7 @@ import hashzoo.search
 from hashzoo.codes import pack
 from hashzoo.errors import HashzooError
 from hashzoo.search import Collection
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 QUERY = np.random.default_rng(1).standard_normal((2, 16))
 

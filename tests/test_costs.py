@@ -12,7 +12,7 @@ from test_report import TRACK, failed, result
 from torch import nn
 
 from hashzoo import Towers
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.cost import cost_of
 from hashzoo.linear import Projection
 from hashzoo.report import collect, frame, make_costs

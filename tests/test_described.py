@@ -12,15 +12,15 @@ import torch
 from helpers import SMALL
 
 from hashzoo import zoo
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench
 from hashzoo.encoders.bow import BagOfWords
 from hashzoo.encoders.described import Described, recalled, remember
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import build
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import cache_dir
-from hashzoo.track import Track
-from hashzoo.workbench import Workbench
+from hashzoo.storage.files import cache_dir
 
 CARD = {"name": "mine", "weights": "0123"}
 HEAVY = ("timm", "torchvision", "open_clip", "transformers", "sentence_transformers", "torch._dynamo", "sympy")

@@ -12,16 +12,16 @@ import pytest
 from helpers import SMALL
 from PIL import Image
 
-from hashzoo import encoding, filling, items
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.codes import load_codes
-from hashzoo.encode import MODEL, load_model
 from hashzoo.errors import HashzooError
+from hashzoo.inference import encoding, filling, items
+from hashzoo.inference.model import MODEL, load_model
 from hashzoo.opening import open_dataset
 from hashzoo.runners import Task
 from hashzoo.search import Collection
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 
 
 def a_run(method: str = "toy", *settings: str) -> Path:
@@ -175,8 +175,8 @@ def test_shares_and_the_whole_make_the_bytes_that_the_whole_makes_alone(run, tmp
     again = command("encode", run, "--images", folder, "--out", "codes", "--shard", "1/3")
     assert "share 1/3 is encoded" in again.out
     with monkeypatch.context() as patch:
-        patch.setattr("hashzoo.encode.Model.outputs", None)  # nothing is encoded again
-        patch.setattr("hashzoo.filling.load_model", lambda *_: unopened(run))
+        patch.setattr("hashzoo.inference.model.Model.outputs", None)  # nothing is encoded again
+        patch.setattr("hashzoo.inference.filling.load_model", lambda *_: unopened(run))
         whole = command("encode", run, "--images", folder, "--out", "codes")
     assert (whole.code, whole.out) == (1, "codes: 7 codes by toy, tiny+bow, 16 bits, 1 left out\n"), whole.err
     assert files_of(tmp_path / "codes") == files_of(tmp_path / "alone")
@@ -294,8 +294,8 @@ def test_rows_of_a_table(run, tmp_path):
 def test_rows_of_the_data_set_come_from_its_features(run, tmp_path, monkeypatch):
     dataset, codes = data(), load_codes(run / "codes.npz")
     with monkeypatch.context() as patch:
-        patch.setattr("hashzoo.encode.Model.prepare", None)  # nothing is read that has been computed
-        patch.setattr("hashzoo.encode.Model.files", lambda model: {})
+        patch.setattr("hashzoo.inference.model.Model.prepare", None)  # nothing is read that has been computed
+        patch.setattr("hashzoo.inference.model.Model.files", lambda model: {})
         for of in ("image", "text"):
             made = items.rows_of_dataset(run, of)
             collection = filling.fill(tmp_path / of, load_model(run), made).collection

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from hashzoo import arrays, features
 from hashzoo.data.scenes import Scenes
 from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.bow import BagOfWords
 from hashzoo.encoders.described import Described
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import CPU_BATCH, Extraction
-from hashzoo.features import encode_modality
-from hashzoo.storage import StorageError, cache_dir, read_json, write_json
+from hashzoo.features import cache
+from hashzoo.features.cache import encode_modality
+from hashzoo.features.extraction import CPU_BATCH, Extraction
+from hashzoo.storage import arrays
+from hashzoo.storage.files import StorageError, cache_dir, read_json, write_json
 
 CARD = {"name": "tiny", "encoder": "tiny", "gain": 1.0}
 
@@ -313,7 +314,7 @@ def test_many_rows_of_a_split_are_read_when_they_are_taken(data, encoder, monkey
     found, split = encoded(data, encoder), data.splits.train
     in_memory = found.inputs_of(split)
     assert type(in_memory) is np.ndarray
-    monkeypatch.setattr(features, "LARGE", 1)
+    monkeypatch.setattr(cache, "LARGE", 1)
     monkeypatch.setattr(arrays, "LARGE", 1)  # so that pages are let go, too
     files = cached_files()
     mapped = found.inputs_of(split)
@@ -332,7 +333,7 @@ def test_many_rows_of_a_split_are_read_when_they_are_taken(data, encoder, monkey
 
 
 def test_a_batch_that_the_gpu_has_no_memory_for_is_halved(monkeypatch):
-    from hashzoo import extraction
+    from hashzoo.features import extraction
 
     sizes = []
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from helpers import SMALL, inside
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.track import Track
 from hashzoo.codes import health, load_codes, pack, save_codes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import distance_counts
-from hashzoo.storage import write_arrays
-from hashzoo.track import Track
+from hashzoo.storage.files import write_arrays
 
 pytest.importorskip("matplotlib", reason="install hashzoo[figures]")
 from hashzoo.report import figures

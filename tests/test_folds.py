@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import SMALL
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.data import Dataset, Splits
 from hashzoo.data.folds import InFold, fold_of
 from hashzoo.errors import HashzooError

@@ -10,8 +10,12 @@ import pytest
 import torch
 from helpers import SMALL
 
-from hashzoo import benchmark, zoo
-from hashzoo.benchmark import bench
+from hashzoo import zoo
+from hashzoo.benches import benchmark
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.run import describe, key_of
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench
 from hashzoo.data.stream import Stream
 from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.base import MissingWeights
@@ -22,12 +26,9 @@ from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import Cell, Recipe, build, check_used, pair_of
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.html.provenance import provenance
-from hashzoo.run import describe, key_of
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 from hashzoo.testing import toy_job
-from hashzoo.track import Track
-from hashzoo.workbench import Workbench
 
 PAIR = {"image": "tiny", "text": "bow"}
 HOOKS = """

@@ -11,9 +11,9 @@ from PIL import Image
 from serving import scenes
 
 from hashzoo.codes import Codes, pack
-from hashzoo.hits import hits_of
 from hashzoo.search import Collection
-from hashzoo.sheet import GAP, SIDE, write_sheet
+from hashzoo.search.hits import hits_of
+from hashzoo.search.sheet import GAP, SIDE, write_sheet
 
 
 def test_hits_are_plain_values(tmp_path):

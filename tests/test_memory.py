@@ -115,11 +115,11 @@ def test_encoding_holds_a_block_of_features():
 
 
 def test_batches_of_mapped_features_hold_no_more_than_a_batch(tmp_path, monkeypatch):
-    monkeypatch.setattr("hashzoo.features.LARGE", 1)
-    monkeypatch.setattr("hashzoo.arrays.LARGE", 1)
+    monkeypatch.setattr("hashzoo.features.cache.LARGE", 1)
+    monkeypatch.setattr("hashzoo.storage.arrays.LARGE", 1)
     from hashzoo.encoders.described import Described
-    from hashzoo.extraction import Extraction
-    from hashzoo.features import Encoded
+    from hashzoo.features.cache import Encoded
+    from hashzoo.features.extraction import Extraction
     from hashzoo.train import Rows as TrainingRows
 
     np.save(tmp_path / "features.npy", np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float16))

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from helpers import HERE, SMALL
 
-from hashzoo import mirror
-from hashzoo.benchmark import bench
+from hashzoo.benches import mirror
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.mirror import Mirror, place_of
+from hashzoo.benches.records import files_of
 from hashzoo.errors import HashzooError
-from hashzoo.mirror import Mirror, place_of
-from hashzoo.records import files_of
-from hashzoo.remote import Remote
 from hashzoo.report import collect
 from hashzoo.runners import worker
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
+from hashzoo.storage.remote import Remote
 
 fsspec = pytest.importorskip("fsspec", reason="pip install 'hashzoo[remote]'")
 ADDRESS = "memory://lab/runs"
@@ -85,7 +85,7 @@ def test_what_is_asked_for_in_other_words_is_fetched_and_nothing_else(tiny, memo
     assert len(list(place_of(ADDRESS)[0].glob("*/*/*/result.json"))) == 2
 
     another_machine("third")
-    monkeypatch.setattr("hashzoo.plan.environment", functools.cache(lambda: "a package that changes no codes"))
+    monkeypatch.setattr("hashzoo.benches.plan.environment", functools.cache(lambda: "a package that changes no codes"))
     again = bench(["toy"], [8], **ASKED)
     assert [result["reused"] for result in again["results"]] == [True, True]
     assert [result["key"] for result in again["results"]] == [result["key"] for result in one["results"]]

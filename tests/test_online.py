@@ -11,8 +11,11 @@ import pytest
 import torch
 from helpers import HERE, SMALL
 
-from hashzoo import OnlineTrainer, Outputs, Towers, evaluate, track
-from hashzoo.benchmark import bench
+from hashzoo import OnlineTrainer, Outputs, Towers, evaluate
+from hashzoo.benches import track
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.rounds import score_run
+from hashzoo.benches.track import Track
 from hashzoo.codes import load_codes, pack
 from hashzoo.data.stream import Chunk, Stream
 from hashzoo.data.training import SeenRows, Training
@@ -20,10 +23,8 @@ from hashzoo.errors import HashzooError
 from hashzoo.online import Rounds, bytes_held, jobs_of_chunks
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown
-from hashzoo.rounds import score_run
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 from hashzoo.testing import toy_job, toy_stream
-from hashzoo.track import Track
 
 BITS = 8
 
@@ -228,7 +229,7 @@ def test_stored_rounds_are_reused_scored_again_and_printed(streams, command, mon
     again = run(["steady"])
     assert all(result["reused"] for result in again["results"])
     folder = Path(first["results"][0]["run"])
-    monkeypatch.setattr("hashzoo.plan.evaluator_digest", lambda: "another")
+    monkeypatch.setattr("hashzoo.benches.plan.evaluator_digest", lambda: "another")
     scored = run(["steady"])["results"][0]
     assert scored["rounds"] == first["results"][0]["rounds"]  # seconds and all
     assert scored["mean_over_rounds"] == first["results"][0]["mean_over_rounds"]

@@ -17,16 +17,17 @@ import torch
 from helpers import SMALL
 from torch import nn
 
-from hashzoo import export, onnx_towers
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.codes import Codes, load_codes, pack
-from hashzoo.encode import load_model
 from hashzoo.errors import HashzooError
-from hashzoo.onnx_towers import export_towers
+from hashzoo.features import export
+from hashzoo.inference import onnx_towers
+from hashzoo.inference.model import load_model
+from hashzoo.inference.onnx_towers import export_towers
 from hashzoo.opening import open_dataset
 from hashzoo.search import Collection
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 
 PAGE = (Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
 

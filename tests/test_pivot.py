@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from helpers import SMALL
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.report import collect, pivot
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 
 
 def run(methods=("toy",), bits=(8,), *, settings=(), **options):

@@ -12,13 +12,13 @@ from helpers import SMALL
 from safetensors.torch import load_file
 
 from hashzoo import zoo
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.encoders.trained import card_of
 from hashzoo.errors import HashzooError
 from hashzoo.pretrain import Schedule, augment, pretrain
 from hashzoo.recipe import build
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 
 NET = "timm:test_resnet"
 SETTINGS = (*SMALL, "image.pixels=16")

@@ -13,9 +13,9 @@ import os
 import pytest
 from helpers import HERE
 
-from hashzoo.bench_file import read_bench_file
-from hashzoo.benchmark import Request, bench_all
-from hashzoo.storage import read_json, write_json
+from hashzoo.benches.bench_file import read_bench_file
+from hashzoo.benches.benchmark import Request, bench_all
+from hashzoo.storage.files import read_json, write_json
 
 FILE = HERE / "recorded" / "scenes.toml"
 RECORDED = FILE.with_suffix(".json")

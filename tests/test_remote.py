@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from hashzoo.remote import Remote, is_address
-from hashzoo.storage import StorageError
+from hashzoo.storage.files import StorageError
+from hashzoo.storage.remote import Remote, is_address
 
 fsspec = pytest.importorskip("fsspec", reason="pip install 'hashzoo[remote]'")
 

@@ -12,12 +12,12 @@ import pytest
 from helpers import SMALL, check_golden, forget
 from rich.console import Console
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.errors import HashzooError
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown, print_table
 from hashzoo.report.table import score
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 
 TRACK = {
     "id": "emoji-0123abcd",

@@ -22,7 +22,8 @@ from PIL import Image
 from test_report import HEALTHY, TRACK, failed
 from test_report_significance import QUERIES, stored
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.track import DIRECTIONS
 from hashzoo.codes import load_codes, pack, save_codes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import bootstrap_interval
@@ -34,8 +35,7 @@ from hashzoo.report.html.pictures import SIDE, Pictures, Thumbnail, thumbnail
 from hashzoo.report.html.provenance import as_typed
 from hashzoo.report.table import score
 from hashzoo.settings import convert, parse_assignments
-from hashzoo.storage import read_arrays, read_json, write_arrays, write_json
-from hashzoo.track import DIRECTIONS
+from hashzoo.storage.files import read_arrays, read_json, write_arrays, write_json
 
 HOSTILE = "<script>alert(1)</script>'\"&amp;--><![CDATA["
 ROWS = 60

@@ -8,7 +8,7 @@ import pytest
 from browser import BINARY, browser
 from helpers import SMALL
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.report import collect
 from hashzoo.report.figures.lengths import draw_lengths
 from hashzoo.report.html import write_html

@@ -12,7 +12,7 @@ from test_report import TRACK, failed, result
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import bootstrap_interval, randomisation_test
 from hashzoo.report import make_table, significance
-from hashzoo.storage import write_arrays, write_json
+from hashzoo.storage.files import write_arrays, write_json
 
 QUERIES = 800
 PLAIN = {name: value for name, value in TRACK.items() if name != "id"}

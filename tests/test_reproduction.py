@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from helpers import SMALL, forget
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.records import DESCRIPTION, key_of
+from hashzoo.benches.reproduction import Difference, Flips, read_run, repeat
 from hashzoo.codes import Codes, load_codes, save_codes
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
-from hashzoo.records import DESCRIPTION, key_of
-from hashzoo.reproduction import Difference, Flips, read_run, repeat
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from helpers import SMALL
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.track import Track
 from hashzoo.codes import load_codes, pack, save_codes
 from hashzoo.errors import HashzooError
-from hashzoo.reranked import reranked_map, score_reranked
+from hashzoo.inference.reranked import reranked_map, score_reranked
 from hashzoo.search import rerank
-from hashzoo.track import Track
 
 
 def average_precision(relevant):

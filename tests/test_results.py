@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hashzoo import OnlineTrainer, zoo
-from hashzoo.bench_file import read_bench_file
-from hashzoo.storage import read_json
-from hashzoo.suite import methods_of
+from hashzoo.benches.bench_file import read_bench_file
+from hashzoo.benches.suite import methods_of
+from hashzoo.storage.files import read_json
 
 FOLDER = Path(__file__).parent.parent / "benchmarks" / "results"
 spec = importlib.util.spec_from_file_location("record_results", FOLDER / "record.py")

@@ -16,18 +16,19 @@ import torch
 from helpers import HERE, SMALL
 from safetensors.torch import load_file
 
-from hashzoo import fitting, storage, zoo
+from hashzoo import fitting, zoo
+from hashzoo.benches.rounds import score_run
+from hashzoo.benches.run import Planned, describe, folder_of, key_of, train_cell
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench
 from hashzoo.codes import load_codes, save_codes
 from hashzoo.errors import HashzooError
 from hashzoo.fitting import make_job, seeded
 from hashzoo.opening import open_dataset
 from hashzoo.recipe import Cell, build
-from hashzoo.rounds import score_run
-from hashzoo.run import describe, folder_of, key_of, train_cell
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import StorageError, read_json
-from hashzoo.track import Track
-from hashzoo.workbench import Workbench
+from hashzoo.storage import files
+from hashzoo.storage.files import StorageError, read_json
 
 PAIR = {"image": "tiny", "text": "bow"}
 
@@ -47,7 +48,7 @@ def trained(bench, method="toy", *settings, bits=8, seed=0, where="runs", watch=
     recipe, cell = recipe_of(method, *settings, pair=pair), Cell(method, "tiny+bow", bits, seed)
     description = describe(bench, recipe, cell)
     folder = folder_of(Path(where), bench.track, cell, dict(recipe.encoders), key_of(description))
-    return folder, train_cell(bench, recipe, cell, folder, description, "request", watch)
+    return folder, train_cell(bench, Planned(recipe, cell, folder, description, "request"), watch)
 
 
 def test_a_finished_run_holds_all_that_it_promises(bench):
@@ -277,7 +278,7 @@ def test_a_disk_that_refuses_one_of_the_files(name, code, bench, monkeypatch):
 
     real_open = open
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "replace", replace)
+        patch.setattr(files.os, "replace", replace)
         if name == "train.jsonl":
             patch.setattr(
                 "builtins.open",
@@ -292,7 +293,7 @@ def test_a_disk_that_refuses_one_of_the_files(name, code, bench, monkeypatch):
 
 
 def test_a_full_disk_while_the_training_is_logged(bench, monkeypatch):
-    from hashzoo.run import _append_lines
+    from hashzoo.benches.run import _append_lines
 
     class Full:
         def write(self, text):

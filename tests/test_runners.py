@@ -18,7 +18,7 @@ import pytest
 from helpers import HERE, SMALL
 
 from hashzoo import runners
-from hashzoo.benchmark import Request, _plans, bench
+from hashzoo.benches.benchmark import Request, _plans, bench
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
@@ -240,7 +240,7 @@ def test_a_node_that_cannot_make_the_same_runs_says_so(tmp_path):
 @pytest.mark.slow
 def test_workers_end_with_a_bench_that_is_killed(tiny, tmp_path):
     command = (
-        "import sys; from hashzoo.benchmark import bench\n"
+        "import sys; from hashzoo.benches.benchmark import bench\n"
         f"bench(['toy'], [8, 16], dataset='scenes', encoders='tiny+bow', jobs=2, "
         f"settings={[*SMALL, 'trainer.epochs=100000']!r})"
     )

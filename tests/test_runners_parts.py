@@ -11,13 +11,14 @@ import pytest
 from helpers import SMALL
 from test_encode import files_of, folder_of_pictures
 
-from hashzoo import arrays, encoding
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
 from hashzoo.errors import HashzooError
-from hashzoo.export import export
-from hashzoo.filling import encode
+from hashzoo.features.export import export
+from hashzoo.inference import encoding
+from hashzoo.inference.filling import encode
 from hashzoo.runners import parts, processes
-from hashzoo.storage import cache_dir
+from hashzoo.storage import arrays
+from hashzoo.storage.files import cache_dir
 
 MORTAL = '''
 import os, signal
@@ -148,7 +149,7 @@ def test_shares_of_features_are_the_whole(mortal, tmp_path, command, monkeypatch
     again = command(*asked, "--out", "whole", "--shard", "2/3")
     assert again.out.startswith("share 2/3 is in the cache; when all shares are, the same command without --shard ")
     with monkeypatch.context() as patch:
-        patch.setattr("hashzoo.extraction.readable", None)  # nothing is computed again
+        patch.setattr("hashzoo.features.extraction.readable", None)  # nothing is computed again
         assert command(*asked, "--out", "whole").code == 0
     assert cached() == whole
     assert files_of(Path("whole")) == files_of(tmp_path / "alone")

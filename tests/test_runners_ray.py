@@ -60,11 +60,12 @@ from pathlib import Path
 from hashzoo.source import environment
 environment()  # as a process has it that has not imported Ray
 from ray.cluster_utils import Cluster
-from hashzoo import arrays, encoding
-from hashzoo.benchmark import bench
+from hashzoo.inference import encoding
+from hashzoo.storage import arrays
+from hashzoo.benches.benchmark import bench
 from hashzoo.errors import HashzooError
-from hashzoo.export import export
-from hashzoo.filling import encode
+from hashzoo.features.export import export
+from hashzoo.inference.filling import encode
 from hashzoo.opening import open_dataset
 from hashzoo.runners import ray_data, ray_tasks
 from hashzoo.settings import parse_assignments

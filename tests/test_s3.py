@@ -17,10 +17,11 @@ import pytest
 from helpers import SMALL
 
 import hashzoo
-from hashzoo import doctor, shared
-from hashzoo.benchmark import bench
-from hashzoo.remote import Remote
-from hashzoo.storage import StorageError
+from hashzoo import doctor
+from hashzoo.benches.benchmark import bench
+from hashzoo.storage import shared
+from hashzoo.storage.files import StorageError
+from hashzoo.storage.remote import Remote
 
 s3fs = pytest.importorskip("s3fs", reason="pip install 'hashzoo[remote]'")
 server = pytest.importorskip("moto.server", reason="pip install 'moto[s3]' flask flask-cors")

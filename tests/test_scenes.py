@@ -16,7 +16,7 @@ from hashzoo.data._scene_pictures import LAND, PAINT, SHAPES
 from hashzoo.data._scene_world import CLASSES, COLOURS, KINDS, PATTERNS, PLACES, Dice
 from hashzoo.data.scenes import Scenes, split_rows
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 SMALL = {"pairs": 100, "pixels": 16}
 

@@ -232,7 +232,7 @@ def test_pictures_that_are_none(start):
 
 def test_a_token_is_asked_for_where_there_is_something_to_see(start):
     client = start(token="open sesame".replace(" ", "-"))
-    for path in ("/", "/page.css", "/page.js", "/healthz"):
+    for path in ("/", "/page.css", "/page.js", "/theme.js", "/healthz"):
         assert client.get(path).status_code == 200, path
     for headers in (
         {},
@@ -398,7 +398,7 @@ def test_the_page_asks_for_nothing_elsewhere(client):
     page = client.get("/")
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert client.get("/", headers={"if-none-match": page.headers["etag"]}).status_code == 304
-    for path in ("/", "/page.css", "/page.js"):
+    for path in ("/", "/page.css", "/page.js", "/theme.js"):
         assert "//" not in client.get(path).text.replace("http://www.w3.org/2000/svg", "").replace("// ", "")
 
 

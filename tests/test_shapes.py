@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from hashzoo.records import RESULT
-from hashzoo.shapes import ANY, Fields, Just, Number, Real, check
+from hashzoo.benches.records import RESULT
+from hashzoo.storage.shapes import ANY, Fields, Just, Number, Real, check
 
 
 @pytest.mark.parametrize("text", ["0", "-1.5", "1e308", str(2**1000)])

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from helpers import SMALL
 
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.shard import Shard
 from hashzoo.errors import HashzooError
 from hashzoo.report import make_table
-from hashzoo.shard import Shard
 
 ASKED = ("--method", "toy", "--dataset", "scenes", "--encoders", "tiny+bow", *(f"--set={text}" for text in SMALL))
 

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from hashzoo import shared
-from hashzoo.arrays import cached_array
 from hashzoo.errors import HashzooError
-from hashzoo.remote import Remote
-from hashzoo.storage import StorageError, digest
+from hashzoo.storage import shared
+from hashzoo.storage.arrays import cached_array
+from hashzoo.storage.files import StorageError, digest
+from hashzoo.storage.remote import Remote
 
 fsspec = pytest.importorskip("fsspec", reason="pip install 'hashzoo[remote]'")
 PREIMAGE = {"kind": "features", "encoder": {"name": "toy"}, "rows": 5}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hashzoo import storage
 from hashzoo.errors import HashzooError
-from hashzoo.storage import StorageError, atomic_write, cache_dir, canonical_json, digest, read_json, write_json
+from hashzoo.storage import files
+from hashzoo.storage.files import StorageError, atomic_write, cache_dir, canonical_json, digest, read_json, write_json
 
 
 def failing(code: int):
@@ -96,7 +96,7 @@ def test_a_disk_that_refuses(call, code, said, exit_code, tmp_path, monkeypatch)
     path = tmp_path / "a.json"
     write_json(path, "old")
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, call, failing(code))
+        patch.setattr(files.os, call, failing(code))
         with pytest.raises(StorageError) as refused:
             write_json(path, "new")
     assert said in str(refused.value)
@@ -116,6 +116,6 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file/a\.json cannot be written"):
         write_json(tmp_path / "file" / "a.json", 1)
-    monkeypatch.setattr(storage.tempfile, "mkstemp", failing(errno.EROFS))
+    monkeypatch.setattr(files.tempfile, "mkstemp", failing(errno.EROFS))
     with pytest.raises(StorageError, match="cannot be written to"):
         write_json(tmp_path / "a.json", 1)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from helpers import SMALL
 
+from hashzoo.benches.rounds import first_rounds
+from hashzoo.benches.track import Track, title_of
 from hashzoo.data.stream import Stream, chunks, last_labels
 from hashzoo.data.training import TrainData, Training
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
-from hashzoo.rounds import first_rounds
 from hashzoo.settings import parse_assignments
-from hashzoo.track import Track, title_of
 
 
 @pytest.fixture(scope="module")

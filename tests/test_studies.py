@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hashzoo.bench_file import read_bench_file
+from hashzoo.benches.bench_file import read_bench_file
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks" / "studies"

@@ -9,8 +9,8 @@ from helpers import SMALL
 from html_tree import parse
 
 from hashzoo import zoo
+from hashzoo.benches.suite import SUITES, methods_of
 from hashzoo.errors import HashzooError
-from hashzoo.suite import SUITES, methods_of
 
 BENCH = ("bench", "--dataset", "scenes", "--encoders", "tiny+bow", "--bits", 8, "--threads", 1)
 SETTINGS = tuple(part for text in SMALL for part in ("--set", text))

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from helpers import SMALL
 
-from hashzoo.benchmark import Event, bench
+from hashzoo.benches.benchmark import Event, bench
+from hashzoo.benches.sweep import axes_of, cells_of, parse_sweep
 from hashzoo.errors import HashzooError
 from hashzoo.report import collect
 from hashzoo.settings import text_of
-from hashzoo.storage import read_json
-from hashzoo.sweep import axes_of, cells_of, parse_sweep
+from hashzoo.storage.files import read_json
 
 OPTIONS = ("--dataset", "scenes", "--encoders", "tiny+bow", "--bits", "8", "--threads", "1", "--jobs", "1")
 
@@ -106,11 +106,11 @@ def test_a_swept_setting_is_a_setting(tiny):
 
 
 def test_a_finished_sweep_needs_no_torch(tiny, monkeypatch):
-    from hashzoo import plan
+    from hashzoo.benches import plan
 
     run(sweep={"trainer.epochs": [1, 2]})
     monkeypatch.setattr(plan.Plan, "recipe", lambda *a: pytest.fail("a plugin was imported"))
-    monkeypatch.setattr("hashzoo.sweep.build", lambda *a: pytest.fail("a plugin was imported"))
+    monkeypatch.setattr("hashzoo.benches.sweep.build", lambda *a: pytest.fail("a plugin was imported"))
     assert all(r["reused"] for r in run(sweep={"trainer.epochs": [1, 2]})["results"])
 
 

@@ -388,7 +388,7 @@ def test_what_does_not_leak_is_the_same_track_with_and_without_leave(folder, tin
 
 def test_a_worker_opens_the_table_again(folder, tiny):
     name = leaking(folder, "id")
-    from hashzoo.plan import plan_of
+    from hashzoo.benches.plan import plan_of
     from hashzoo.recipe import Cell
 
     words = {"cells": [Cell("random", "tiny+bow", 8, 0)], "dataset": name, "settings": [], "runs": "runs"}

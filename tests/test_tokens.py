@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import normalize
 
+from hashzoo.benches.records import RUN
 from hashzoo.data.scenes import Scenes
 from hashzoo.encoders.clip import Clip
 from hashzoo.encoders.described import Described, recalled, remember
@@ -24,11 +25,10 @@ from hashzoo.encoders.minilm import MiniLM
 from hashzoo.encoders.timm import TimmEncoder, _map_of
 from hashzoo.encoders.tokens import in_grid, padded
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import Extraction
-from hashzoo.features import encode_modality
+from hashzoo.features.cache import encode_modality
+from hashzoo.features.extraction import Extraction
 from hashzoo.model import Tower, sequence
-from hashzoo.records import RUN
-from hashzoo.shapes import check
+from hashzoo.storage.shapes import check
 from hashzoo.testing import toy_job
 from hashzoo.testing.scenes import Thumbnail
 
@@ -298,7 +298,7 @@ def test_a_toy_job_has_sequences_with_padding():
 
 
 def test_a_method_gets_them_where_its_encoder_has_them(site, tmp_path):
-    from hashzoo.benchmark import bench
+    from hashzoo.benches.benchmark import bench
 
     hooks = (
         "from hashzoo.plugin import Method, Part, hookimpl\n\nHASHZOO_API = 1\n\n\n@hookimpl\n"

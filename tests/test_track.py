@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from helpers import HERE
 
+from hashzoo.benches.track import Track, evaluator_digest, read_result
 from hashzoo.codes import pack
 from hashzoo.data.scenes import Scenes
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import ceiling, evaluate, floor
 from hashzoo.opening import open_dataset
-from hashzoo.storage import read_json, write_json
-from hashzoo.track import Track, evaluator_digest, read_result
+from hashzoo.storage.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ import torch
 from helpers import SMALL
 
 from hashzoo import zoo
-from hashzoo.benchmark import bench
+from hashzoo.benches.benchmark import bench
+from hashzoo.benches.track import Track, title_of
+from hashzoo.benches.workbench import Workbench
 from hashzoo.data import Dataset, Splits
 from hashzoo.data.training import NO_TEXT, TrainData, Training, in_words
 from hashzoo.encoders.bow import WORD
@@ -20,9 +22,7 @@ from hashzoo.opening import open_dataset, train_data
 from hashzoo.recipe import Cell, build
 from hashzoo.report import collect, frame, make_table
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import read_json
-from hashzoo.track import Track, title_of
-from hashzoo.workbench import Workbench
+from hashzoo.storage.files import read_json
 
 
 class Rows(Dataset):

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from hashzoo.benchmark import Event
+from hashzoo.benches.benchmark import Event
 from hashzoo.cli.watch import Watch
 from hashzoo.recipe import Cell
 

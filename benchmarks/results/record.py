@@ -23,7 +23,7 @@ from typing import Any
 from hashzoo.report.costs import short
 from hashzoo.report.significance import LEVEL, compare
 from hashzoo.report.table import label_of, score
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "studies"))

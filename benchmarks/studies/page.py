@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas
 
+from hashzoo.benches.track import title_of
 from hashzoo.report.table import score
-from hashzoo.track import title_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -339,7 +339,9 @@ STUDIES: dict[str, Study] = {
         "The distillation or the features?",
         {"features": features},
         across=labelled,
-        compared=(*OTHERS, ("soda", "soda trainer.labels=vectors")),
+        compared=tuple(
+            ("soda trainer.labels=prompts", other) for other in ("dcmh", "resnet", "soda trainer.labels=vectors")
+        ),
         within=features,
     ),
     "wiki": Study(

@@ -19,7 +19,7 @@ import figure
 import page
 
 from hashzoo.report.significance import compare
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/studies")

@@ -126,8 +126,8 @@ def bench(
 
     Finished runs are reused; a bench that was stopped goes on where it was.
     """
+    from hashzoo.benches.sweep import parse_sweep
     from hashzoo.data.stream import ASKED, stream_of
-    from hashzoo.sweep import parse_sweep
 
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name for name, given in sources.items() if given is not None and given.name == "COMMANDLINE"}
@@ -140,7 +140,7 @@ def bench(
     if suite and (method or file):
         raise HashzooError("--suite names the methods itself; leave --method and the bench file out, or --suite")
     if suite:
-        from hashzoo.suite import methods_of
+        from hashzoo.benches.suite import methods_of
 
         method = methods_of(suite)
     asked: dict[str, Any] = {
@@ -161,7 +161,7 @@ def bench(
     }
     arrival = dict(zip(ASKED, (protocol, chunk, chunks_by, order_seed, database_codes), strict=True))
     if file is not None:
-        from hashzoo.bench_file import KEYS, read_bench_file
+        from hashzoo.benches.bench_file import KEYS, read_bench_file
 
         options = {field: "method" if field == "methods" else field for field, _ in KEYS.values()}
         given = {field: (asked | arrival)[field] for field, option in options.items() if option in typed}
@@ -215,7 +215,7 @@ def train(
 
 
 def _bench(asked: list[dict[str, Any]], **how: Any) -> dict[str, Any]:
-    from hashzoo.benchmark import Request, bench_all
+    from hashzoo.benches.benchmark import Request, bench_all
     from hashzoo.cli.watch import Watch
 
     # What methods print while they train must not end up in our data on stdout.

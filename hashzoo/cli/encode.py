@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from hashzoo.benches.shard import Shard
 from hashzoo.cli.bench import BatchSize, Device, Json, RayAddress, Runner, Share
 from hashzoo.cli.common import batch_size as read_batch_size
 from hashzoo.cli.common import on_this_machine, print_json
 from hashzoo.errors import HashzooError
-from hashzoo.shard import Shard
 
 
 def encode(
@@ -68,7 +68,7 @@ def encode(
     Stopped at any time, the same command goes on; new pictures of the folder are added. What cannot be read is told
     and left out, and the exit code is 1.
     """
-    from hashzoo.items import SPLITS
+    from hashzoo.inference.items import SPLITS
 
     named = [name for name, given in (("--images", images), ("--table", table), ("--texts", texts)) if given]
     named += ["--dataset"] if dataset else []
@@ -86,12 +86,12 @@ def encode(
 
     # What methods print must not end up in our data on stdout.
     with contextlib.redirect_stdout(sys.stderr):
-        from hashzoo.benchmark import check_batch_size, check_device
+        from hashzoo.benches.benchmark import check_batch_size, check_device
 
         check_device(device)
         check_batch_size(batch)
-        from hashzoo.filling import encode as encode_items
-        from hashzoo.mirror import run_folder
+        from hashzoo.benches.mirror import run_folder
+        from hashzoo.inference.filling import encode as encode_items
 
         if images:
             items = {"images": str(images)}

@@ -26,9 +26,9 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:
     """Compute every metric again from the stored codes of runs. Nothing is trained or changed."""
-    from hashzoo.mirror import run_folder
-    from hashzoo.rounds import score_run
-    from hashzoo.track import Track
+    from hashzoo.benches.mirror import run_folder
+    from hashzoo.benches.rounds import score_run
+    from hashzoo.benches.track import Track
 
     if rerank is not None and rerank < 1:
         raise HashzooError(f"--rerank is a number of candidates from 1, not {rerank}; type --rerank 100")
@@ -40,7 +40,7 @@ def evaluate(
         overlap = {"overlap": track.overlap} if track.overlap else {}
         result = {"run": str(run), **overlap, **score_run(track, run)[0]}
         if rerank is not None:
-            from hashzoo.reranked import score_reranked
+            from hashzoo.inference.reranked import score_reranked
 
             result["reranked"] = score_reranked(track, run, rerank)
         results.append(result)

@@ -72,8 +72,8 @@ def export(
 
 
 def _towers(source: str, out: Path, with_encoder: bool) -> dict[str, Any]:
-    from hashzoo.mirror import run_folder
-    from hashzoo.onnx_towers import export_towers
+    from hashzoo.benches.mirror import run_folder
+    from hashzoo.inference.onnx_towers import export_towers
 
     with contextlib.redirect_stdout(sys.stderr):
         made = export_towers(run_folder(source), out, with_encoder=with_encoder)

@@ -39,7 +39,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Compute features and put them into a folder; anywhere else `--encoders archive:FOLDER` uses them."""
-    from hashzoo.export import export as export_features
+    from hashzoo.features.export import export as export_features
 
     # What encoders print must not end up in our data on stdout.
     with contextlib.redirect_stdout(sys.stderr):
@@ -85,7 +85,7 @@ def import_(
     json: Json = False,
 ) -> None:
     """Verify an archive and keep it under a name: `--encoders archive:NAME` finds it from everywhere."""
-    from hashzoo.export import import_archive
+    from hashzoo.features.export import import_archive
 
     name, manifest = import_archive(folder, name, link)
     if json:

@@ -27,9 +27,9 @@ def repeat(source: str, typed: Iterable[str], options: dict[str, Any], fresh: bo
         typed: names of the parameters that were typed.
         options: of `reproduction.repeat`; those that were not typed are left out.
     """
-    from hashzoo import reproduction
+    from hashzoo.benches import reproduction
+    from hashzoo.benches.mirror import run_folder
     from hashzoo.cli.watch import Watch
-    from hashzoo.mirror import run_folder
 
     refused = next((name for name in typed if name not in BESIDE), None)
     if refused is not None:

@@ -98,7 +98,7 @@ def report(
         raise HashzooError("--md, --csv, --json, --latex and --html exclude each other; give one")
     if html is None and gallery is not None:
         raise HashzooError("--gallery is a part of the page; type --html report.html --gallery N")
-    from hashzoo.mirror import place_of
+    from hashzoo.benches.mirror import place_of
     from hashzoo.report import collect, join_folds
 
     if (figures or plot) and (compare or pivot or md or csv or json or latex or html):

@@ -50,12 +50,12 @@ def search(
     collection = Collection(codes)
     queries: list[Any] = list(text or image or [])
     if texts:
-        from hashzoo.items import lines_of
+        from hashzoo.inference.items import lines_of
 
         queries = lines_of(texts).columns["text"]
     kind = "image" if image else "text"
     with contextlib.redirect_stdout(sys.stderr):  # what encoders print must not end up in our data
-        from hashzoo.hits import hits_of
+        from hashzoo.search.hits import hits_of
 
         model = collection.model()
         encoded, values = model.encode_images(queries) if image else model.encode_texts(queries)
@@ -110,8 +110,8 @@ def _words(value: Any) -> str:
 
 def _draw(path: Path, source: dict[str, Any], kind: str, queries: list[Any], found: list[list[dict[str, Any]]]) -> None:
     from hashzoo.data.pictures import open_picture
-    from hashzoo.items import Shown
-    from hashzoo.sheet import write_sheet
+    from hashzoo.inference.items import Shown
+    from hashzoo.search.sheet import write_sheet
 
     shown = Shown(source)
     rows = []

@@ -10,7 +10,7 @@ from hashzoo.runners import TRIES
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hashzoo.benchmark import Event
+    from hashzoo.benches.benchmark import Event
 
 
 class Watch:

@@ -18,7 +18,7 @@ from typing import IO
 
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import write_error
+from hashzoo.storage.files import write_error
 
 try:
     from lzma import LZMAError

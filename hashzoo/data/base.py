@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

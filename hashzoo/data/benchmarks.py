@@ -18,7 +18,7 @@ from hashzoo.data.locks import alone
 from hashzoo.data.prepared import Prepared, Rows, write_prepared
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.progress import say
-from hashzoo.storage import cache_dir, write_error
+from hashzoo.storage.files import cache_dir, write_error
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 from hashzoo.data.archives import read_lines
 from hashzoo.data.exchange import Exchange
 from hashzoo.errors import HashzooError
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 
 FILES = re.compile(r".+\.token(\.txt)?|results\.csv|dataset_\w+\.json")
 LABELS, WORDS = "labels.txt", "label_words.txt"

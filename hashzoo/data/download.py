@@ -15,7 +15,7 @@ from pathlib import Path
 from hashzoo.data.locks import alone
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import write_error
+from hashzoo.storage.files import write_error
 
 TIMEOUT = 60  # seconds without a byte
 ATTEMPTS = 5  # in a row without a byte more

@@ -20,7 +20,7 @@ from hashzoo.data.locks import alone
 from hashzoo.data.npm import fetch, read_json_members
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import DAMAGED, atomic_write, cache_dir, digest, file_digest, read_json, write_json
+from hashzoo.storage.files import DAMAGED, atomic_write, cache_dir, digest, file_digest, read_json, write_json
 
 RECIPE = 1  # raised when the code below, or emoji_rows, makes other rows of the same packages
 SIZES = range(16, 513)

@@ -18,7 +18,7 @@ from hashzoo.data.locks import alone
 from hashzoo.data.prepared import Prepared, Rows, write_prepared
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress, say
-from hashzoo.storage import atomic_write, cache_dir
+from hashzoo.storage.files import atomic_write, cache_dir
 
 TAG_LISTS = ("TagList.txt", "TagList1k.txt", "tags.txt", "common_tags.txt")
 DCMH = (2_000, 10_000)  # queries and training rows

@@ -9,7 +9,7 @@ import numpy as np
 from hashzoo.data.base import Dataset, Fold, Splits
 from hashzoo.data.table_splits import codes_of, connected
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

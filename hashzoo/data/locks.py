@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hashzoo.storage import write_error
+from hashzoo.storage.files import write_error
 
 
 @contextlib.contextmanager

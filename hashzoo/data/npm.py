@@ -19,7 +19,7 @@ from typing import Any
 
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import write_error
+from hashzoo.storage.files import write_error
 
 TIMEOUT = 300  # seconds for one package; the largest in use has 14 MB
 MAX_MEMBER = 256 * 2**20  # bytes of one unpacked file: a bound against archives that unpack without end

@@ -28,8 +28,7 @@ import numpy as np
 from hashzoo.data.base import Dataset, Splits
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
-from hashzoo.storage import (
+from hashzoo.storage.files import (
     DAMAGED,
     atomic_write,
     digest,
@@ -40,6 +39,7 @@ from hashzoo.storage import (
     write_error,
     write_json,
 )
+from hashzoo.storage.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,7 +12,7 @@ from hashzoo.data._scene_pictures import draw
 from hashzoo.data._scene_world import CLASSES, Dice, Scene, sample_scene
 from hashzoo.data.base import Dataset, Splits
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 VERSION = 1  # to be raised with any change of the pixels, texts, labels or splits of some setting
 _SCENE, _TEXT, _PIXELS, _SPLIT = range(4)  # independent streams of random bits

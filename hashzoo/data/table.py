@@ -22,7 +22,7 @@ from hashzoo.data.table_pictures import stats_of
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.progress import progress
 from hashzoo.settings import keywords
-from hashzoo.storage import cache_dir, digest, read_arrays, read_json, write_arrays, write_error, write_json
+from hashzoo.storage.files import cache_dir, digest, read_arrays, read_json, write_arrays, write_error, write_json
 
 if TYPE_CHECKING:
     import pandas

@@ -22,7 +22,7 @@ from hashzoo.data.table_splits import (
     splits_from_file,
     splits_from_words,
 )
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 NAMED = 5  # broken rows that a sentence names
 RECORDED = 1000  # that the manifest names

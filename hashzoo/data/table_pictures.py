@@ -22,7 +22,7 @@ from hashzoo.data.pictures import why_unreadable
 from hashzoo.data.table_files import missing
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import atomic_write, read_arrays, write_arrays
+from hashzoo.storage.files import atomic_write, read_arrays, write_arrays
 
 BLOCK = 256  # pictures that wait to be looked at: those that come as bytes are all in memory
 MAX_BYTES = 2**30  # of a picture file

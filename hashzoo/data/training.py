@@ -14,7 +14,7 @@ import numpy as np
 
 from hashzoo.data.base import Dataset
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 NO_TEXT = -1  # stands where the number of a row stands otherwise: the empty text
 # Independent streams of random words; their numbers are part of what a seed means.

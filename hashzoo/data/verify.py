@@ -11,7 +11,7 @@ import numpy as np
 from hashzoo.data.base import Dataset, Splits
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 
 def verify(dataset: Dataset, allow_overlap: bool = False) -> dict[str, Any]:

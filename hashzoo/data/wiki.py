@@ -10,7 +10,7 @@ from hashzoo.data.base import Splits
 from hashzoo.data.matlab import read_matlab
 from hashzoo.data.prepared import Prepared, Rows, write_prepared
 from hashzoo.errors import HashzooError
-from hashzoo.storage import cache_dir, digest
+from hashzoo.storage.files import cache_dir, digest
 
 FILE = "wikiData.mat"
 SHAPES = {"I_tr": (2173, 128), "T_tr": (2173, 10), "I_te": (693, 128), "T_te": (693, 10)}

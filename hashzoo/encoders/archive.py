@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hashzoo.arrays import ROWS_AT_ONCE, file_sha256, take, write_array
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
-from hashzoo.storage import archive_folder, atomic_write, cache_dir, canonical_json, read_json, write_json
+from hashzoo.storage.arrays import ROWS_AT_ONCE, file_sha256, take, write_array
+from hashzoo.storage.files import archive_folder, atomic_write, cache_dir, canonical_json, read_json, write_json
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hashzoo.encoders.base import Encoder
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 WORD = re.compile(r"\w+")
 

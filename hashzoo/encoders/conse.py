@@ -18,7 +18,7 @@ from hashzoo.encoders.lite0 import Lite0, classifier
 from hashzoo.encoders.minilm import MiniLM
 from hashzoo.encoders.weights import seeded, weights_card
 from hashzoo.errors import HashzooError
-from hashzoo.storage import cache_dir, digest, read_json, write_json
+from hashzoo.storage.files import cache_dir, digest, read_json, write_json
 
 SAMPLE = 1000  # training rows, evenly spaced, from which the centre is taken
 BATCH = 50

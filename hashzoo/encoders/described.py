@@ -16,7 +16,7 @@ from typing import Any
 from hashzoo.encoders.base import Encoder, Width
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
-from hashzoo.storage import cache_dir, digest, file_identity, read_json, write_json
+from hashzoo.storage.files import cache_dir, digest, file_identity, read_json, write_json
 
 
 @dataclass(frozen=True)

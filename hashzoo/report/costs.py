@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from hashzoo.benches.track import DIRECTIONS, title_of
 from hashzoo.report.table import label_of, score
-from hashzoo.track import DIRECTIONS, title_of
 
 Result = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hashzoo.storage import canonical_json
+from hashzoo.storage.files import canonical_json
 
 # What differs between the folds of one partition; of harder training data the digest and the counts differ too.
 _OF_A_FOLD = ("id", "splits", "rule", "counts", "fold", "training")

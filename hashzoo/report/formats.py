@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hashzoo.benches.track import title_of
 from hashzoo.report.costs import Costs
 from hashzoo.report.table import DIRECTION_NAMES, Column, Row, Table, overlap_of, score
-from hashzoo.track import title_of
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ import numpy as np
 from hashzoo.data.training import TrainData, in_words
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.settings import text_of
-from hashzoo.storage import canonical_json, read_json
+from hashzoo.storage.files import canonical_json, read_json
 
 MEASURES = {"mean": "mAP, mean of both directions", "i2t": "mAP, image to text", "t2i": "mAP, text to image"}
 BITS = "bits"

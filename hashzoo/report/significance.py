@@ -12,7 +12,7 @@ import numpy as np
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.evaluator import against_best, bootstrap_interval, bootstrap_intervals, randomisation_test
 from hashzoo.report.table import DIRECTION_NAMES, Column, label_of
-from hashzoo.storage import read_arrays
+from hashzoo.storage.files import read_arrays
 
 LEVEL = 0.05
 TEST = f"paired randomisation test over queries, Holm-corrected, {LEVEL:.0%} level"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hashzoo.benches.track import title_of
 from hashzoo.report import rounds
-from hashzoo.track import title_of
 
 DIRECTION_NAMES = {"i2t": "image to text", "t2i": "text to image"}
 FAILED = "failed"

@@ -17,7 +17,7 @@ from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.processors import available_threads
 
 if TYPE_CHECKING:
-    from hashzoo.plan import Plan
+    from hashzoo.benches.plan import Plan
 
 RUNNERS = ("local", "processes", "ray")
 TRIES = 3  # of a task whose worker is lost
@@ -133,7 +133,7 @@ def named_runner(name: str, jobs: int | None, address: str, device: str = "cpu")
         from hashzoo.runners.local import Local
 
         return Local()
-    from hashzoo.plan import find_device
+    from hashzoo.benches.plan import find_device
     from hashzoo.runners.processes import Processes
 
     return Processes(jobs or (available_threads() if device == "cpu" or find_device(device).type == "cpu" else 1))
@@ -146,7 +146,7 @@ def _usual_jobs(plans: Sequence[Plan], count: int) -> int:
 
 def _most_jobs(plans: Sequence[Plan]) -> int:
     """As many processes as there are processors for the threads of the runs; one where runs share a GPU."""
-    from hashzoo.plan import find_device
+    from hashzoo.benches.plan import find_device
 
     if any(find_device(plan.device).type != "cpu" for plan in plans):
         return 1

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashzoo.arrays import Wanted
 from hashzoo.errors import HashzooError
 from hashzoo.runners import Kind, Runner, Task, Tell, Watch, Workers
 from hashzoo.runners.parts import Spread, Unshared, asked, make_array, make_part, missing_arrays, need_of
+from hashzoo.storage.arrays import Wanted
 
 if TYPE_CHECKING:
-    from hashzoo.plan import Plan
+    from hashzoo.benches.plan import Plan
     from hashzoo.recipe import Cell
 
 
@@ -116,8 +116,8 @@ class Cells:
 
     def plan_of(self, number: int) -> Plan:
         """The plan of a number."""
+        from hashzoo.benches.plan import plan_of
         from hashzoo.data.stream import Stream
-        from hashzoo.plan import plan_of
 
         if self._plan is None or self._number != number:
             if self._given is not None:

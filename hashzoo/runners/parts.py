@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hashzoo.arrays import Wanted
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.processors import available_threads
 from hashzoo.progress import progress
 from hashzoo.runners import TRIES, Runner, Task, Watch, Workers
+from hashzoo.storage.arrays import Wanted
 
 if TYPE_CHECKING:
+    from hashzoo.benches.shard import Shard
+    from hashzoo.benches.workbench import Workbench
     from hashzoo.recipe import Recipe
-    from hashzoo.shard import Shard
-    from hashzoo.workbench import Workbench
 
 
 GPU_THREADS = 4  # CPUs of a task of Ray that has a GPU, to read and prepare for it
@@ -51,7 +51,7 @@ class Spread:
         take: Callable[[range], None],
         advance: Callable[[int], None],
     ) -> None:
-        from hashzoo.extraction import Unreadable
+        from hashzoo.features.extraction import Unreadable
 
         parts: dict[range, list[list[int]]] = {}
         for part in wanted.parts():
@@ -227,7 +227,7 @@ def make_share(wanted: Wanted, share: Shard, spread: Spread) -> int:
 
     Which parts are in a share depends on the number of rows and the size of batches alone.
     """
-    from hashzoo.extraction import Unreadable
+    from hashzoo.features.extraction import Unreadable
 
     own = wanted.parts()[share.number - 1 :: share.of]
     missing = {part: _blocks(part, wanted.block) for part in own if not wanted.part_path(part).exists()}

@@ -57,7 +57,7 @@ class RayTasks:
 
     def gpu(self, device: str) -> bool:
         """As this machine says, where the device is left to it."""
-        from hashzoo.plan import find_device
+        from hashzoo.benches.plan import find_device
 
         if device.startswith("cuda:"):
             raise HashzooError(f"Ray gives each task its GPU; type --device cuda, not {device}")

@@ -24,7 +24,7 @@ from pathlib import Path
 from hashzoo import zoo
 from hashzoo.errors import HashzooError, did_you_mean
 from hashzoo.plugin import GROUP
-from hashzoo.storage import write_error
+from hashzoo.storage.files import write_error
 
 # What a user can ask for, and what the description of the example says that it does.
 SUMMARIES = {

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from hashzoo.codes import MAX_BITS, Codes
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest, file_digest, read_json, write_error, write_json
+from hashzoo.storage.files import digest, file_digest, read_json, write_error, write_json
 
 FORMAT = 1  # of a stored index
 DESCRIPTION = "hashzoo-index.json"  # written last; it names the folder with the content

@@ -22,7 +22,7 @@ from hashzoo.search.scan import nearest_places, places_within
 from hashzoo.search.segments import remove_leftovers
 from hashzoo.search.snapshot import Snapshot, open_snapshot
 from hashzoo.search.writing import Batch, check_codes, due, merge, to_compact, without
-from hashzoo.storage import atomic_write, canonical_json, sync_folder, write_error
+from hashzoo.storage.files import atomic_write, canonical_json, sync_folder, write_error
 
 if TYPE_CHECKING:
     import pandas
@@ -66,7 +66,7 @@ class Collection:
         Args:
             bits: code length, 1 to 4096.
             outputs: keep real-valued outputs for re-ranking, 2 bytes a bit.
-            model: files to keep under `model/`, by name: what `hashzoo.encode.load_model` needs.
+            model: files to keep under `model/`, by name: what `hashzoo.inference.model.load_model` needs.
             about: plain JSON to keep with it.
         """
         path = Path(path)
@@ -131,14 +131,14 @@ class Collection:
         self._snapshot.verify()
 
     def model(self) -> Any:
-        """The model that made the codes: what `hashzoo.encode.load_model` makes of `model/`, once."""
+        """The model that made the codes: what `hashzoo.inference.model.load_model` makes of `model/`, once."""
         if self._model is None:
             if not self._snapshot.manifest.model:
                 raise HashzooError(
                     f"the collection in {self.path} has no model; give codes instead of texts and images"
                 )
             self._snapshot.check_model()
-            from hashzoo.encode import load_model
+            from hashzoo.inference.model import load_model
 
             self._model = load_model(self.path / MODEL)
         return self._model

@@ -21,7 +21,7 @@ from hashzoo.errors import HashzooError, did_you_mean, one_line
 from hashzoo.search.collection import Collection
 from hashzoo.search.named import make_index
 from hashzoo.search.tables import ID, pyarrow_module
-from hashzoo.storage import write_error, write_json
+from hashzoo.storage.files import write_error, write_json
 
 if TYPE_CHECKING:
     import pyarrow

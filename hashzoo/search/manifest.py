@@ -10,8 +10,8 @@ from typing import Any
 
 from hashzoo.codes import MAX_BITS
 from hashzoo.errors import HashzooError
-from hashzoo.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
-from hashzoo.storage import digest, file_digest, sync_folder, write_json
+from hashzoo.storage.files import digest, file_digest, sync_folder, write_json
+from hashzoo.storage.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
 
 FORMAT = 1
 NAME = "manifest.json"

@@ -24,7 +24,7 @@ import numpy as np
 
 from hashzoo.search import tables
 from hashzoo.search.manifest import Deleted, File, Manifest, Part
-from hashzoo.storage import DAMAGED, file_digest, sync_folder
+from hashzoo.storage.files import DAMAGED, file_digest, sync_folder
 
 try:
     import fcntl

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashzoo.encode import Model
-from hashzoo.storage import digest
+from hashzoo.inference.model import Model
+from hashzoo.storage.files import digest
 
 TOGETHER = 16  # queries that go through an encoder together
 REMEMBERED = 1024  # texts whose features are kept: the same search in several collections encodes once

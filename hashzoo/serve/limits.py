@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-OPEN = ("/", "/page.css", "/page.js", "/healthz")  # what needs no token: nothing of a collection is in it
+OPEN = ("/", "/page.css", "/page.js", "/theme.js", "/healthz")  # what needs no token: nothing of a collection is in it
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HEADERS = {
     "x-content-type-options": "nosniff",

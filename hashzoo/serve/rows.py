@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hashzoo.hits import plain_rows
+from hashzoo.search.hits import plain_rows
 from hashzoo.search.segments import METADATA, SEGMENTS, Segment
 from hashzoo.search.snapshot import Snapshot
 from hashzoo.search.tables import pyarrow_module

@@ -16,17 +16,17 @@ import numpy as np
 
 from hashzoo.codes import Codes
 from hashzoo.data.pictures import read_picture
-from hashzoo.encode import Model
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.evaluator.threads import allowed_threads
-from hashzoo.hits import hits_of
-from hashzoo.items import Shown
+from hashzoo.inference.items import Shown
+from hashzoo.inference.model import Model
 from hashzoo.search import Collection
+from hashzoo.search.hits import hits_of
 from hashzoo.search.snapshot import Snapshot
 from hashzoo.serve.encoders import Encoding, Encodings
 from hashzoo.serve.limits import Refused
 from hashzoo.serve.rows import Rows
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,12 +14,12 @@ import torch
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench
 from hashzoo.data import Dataset
 from hashzoo.data.scenes import Scenes
 from hashzoo.encoders.base import Encoder
-from hashzoo.track import Track
 from hashzoo.train import Rows
-from hashzoo.workbench import Workbench
 
 PAIRS = 300
 TRAIN = 160  # of the 216 rows that are neither query nor val; two batches of the usual 128

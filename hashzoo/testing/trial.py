@@ -17,7 +17,7 @@ from hashzoo.model import Towers
 from hashzoo.plugin import Method, Part
 from hashzoo.recipe import Cell, Recipe, build, modality_of
 from hashzoo.settings import Assignment
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 from hashzoo.testing import import_probe
 from hashzoo.testing.kit import Subject
 from hashzoo.testing.scenes import GradientRows, WatchedRows, tripwire, workbench

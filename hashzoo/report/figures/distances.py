@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from hashzoo.benches.track import DIRECTIONS
 from hashzoo.evaluator import distance_counts
 from hashzoo.report.figures.drawing import Drawing
 from hashzoo.report.figures.material import Material
 from hashzoo.report.figures.panels import finished, legend, listed, panels
 from hashzoo.report.figures.style import LIGHT
 from hashzoo.report.table import DIRECTION_NAMES
-from hashzoo.track import DIRECTIONS
 
 TITLE_CHARACTERS = 32  # of a panel's title, on one line
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hashzoo.errors import HashzooError
 from hashzoo.report.figures.drawing import Drawing, is_drawing
-from hashzoo.storage import atomic_write
+from hashzoo.storage.files import atomic_write
 
 
 def write(drawings: Iterable[Drawing], folder: Path) -> list[Path]:

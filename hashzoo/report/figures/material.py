@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hashzoo.benchmark import FLOOR_METHOD
+from hashzoo.benches.benchmark import FLOOR_METHOD
+from hashzoo.benches.track import Track, title_of
 from hashzoo.codes import Codes, load_codes
 from hashzoo.errors import HashzooError
 from hashzoo.report import rounds
 from hashzoo.report.figures.style import Look
 from hashzoo.report.table import label_of
-from hashzoo.storage import file_digest
-from hashzoo.track import Track, title_of
+from hashzoo.storage.files import file_digest
 
 CODES = tuple(f"{role}_{split}" for role in ("image", "text") for split in ("query", "database"))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hashzoo.benchmark import FLOOR_METHOD
+from hashzoo.benches.benchmark import FLOOR_METHOD
 from hashzoo.errors import HashzooError
 from hashzoo.report.table import label_of
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from hashzoo.benches.reopening import reopen
+from hashzoo.benches.track import DIRECTIONS, Track
 from hashzoo.codes import Codes, load_codes
 from hashzoo.data import Dataset
 from hashzoo.errors import HashzooError, one_line
-from hashzoo.reopening import reopen
 from hashzoo.report.html.pictures import LIMIT, Pictures, Thumbnail, thumbnail
 from hashzoo.report.table import DIRECTION_NAMES, label_of
 from hashzoo.search.exact import ExactIndex
-from hashzoo.track import DIRECTIONS, Track
 
 SEED = 0
 TOP = 10

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hashzoo
+from hashzoo.benches.track import title_of
 from hashzoo.errors import HashzooError
 from hashzoo.report import significance
 from hashzoo.report.costs import Costs, make_costs
@@ -20,8 +21,7 @@ from hashzoo.report.html.gallery import Gallery, make_gallery
 from hashzoo.report.html.pictures import Pictures
 from hashzoo.report.html.provenance import Made, as_typed, provenance
 from hashzoo.report.table import DIRECTION_NAMES, FAILED, Column, Row, Table, make_table, score
-from hashzoo.storage import atomic_write
-from hashzoo.track import title_of
+from hashzoo.storage.files import atomic_write
 
 QUERIES = 6  # of each direction, in the gallery of each track
 MOST_QUERIES = 100
@@ -85,7 +85,7 @@ def render(tracks: Sequence[dict[str, Any]], queries: int = QUERIES) -> tuple[st
     pictures = Pictures()
     figures = Figures(looks(tracks))
     sections = [_section(item, figures, queries, pictures) for item in tracks]
-    own = {"style": f"{_own('page.css')}{figures.style()}", "script": _own("page.js")}
+    own = {"style": f"{_own('page.css')}{figures.style()}", "script": f"{_own('page.js')}{_theme()}"}
     policy = [f"{name}-src '{_allowed(text)}'" for name, text in own.items()]
     environment = Environment(
         loader=PackageLoader("hashzoo.report.html"),
@@ -165,6 +165,11 @@ def _cells(
 
 def _own(name: str) -> str:
     return (files("hashzoo.report.html") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _theme() -> str:
+    """The script of the theme's button, which the page of the search service has, too."""
+    return (files("hashzoo.serve") / "page" / "theme.js").read_text(encoding="utf-8")
 
 
 def _allowed(text: str) -> str:

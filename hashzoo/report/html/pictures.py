@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hashzoo.reopening import Opened, opened_as
+from hashzoo.benches.reopening import Opened, opened_as
 from hashzoo.report.table import further, label_of
-from hashzoo.storage import canonical_json, read_json
+from hashzoo.storage.files import canonical_json, read_json
 
 # What is told once for all runs that have it in common; they differ in code length, seed and outcome.
 SHARED = ("recipe", "encoders", "settings", "plugins", "device", "threads", "versions")

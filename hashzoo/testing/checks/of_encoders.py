@@ -18,7 +18,7 @@ from hashzoo.encoders.base import Width
 from hashzoo.errors import one_line
 from hashzoo.fitting import seeded
 from hashzoo.recipe import ROLES
-from hashzoo.storage import canonical_json
+from hashzoo.storage.files import canonical_json
 from hashzoo.testing.kit import Subject, check
 from hashzoo.testing.probing import failure, other_settings, watched_generators
 from hashzoo.testing.specimens import ROWS, Specimen, build, encoded, name_of, odd_items, specimens, takes

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from hashzoo import recipe
+from hashzoo.benches.track import DIRECTIONS
 from hashzoo.codes import Codes, health, pack
 from hashzoo.evaluator import randomisation_test
 from hashzoo.recipe import ROLES
@@ -14,7 +15,6 @@ from hashzoo.testing.checks.of_methods import copies, learns_nothing, unsteady, 
 from hashzoo.testing.kit import Subject, check
 from hashzoo.testing.scenes import scenes, workbench
 from hashzoo.testing.trial import trial
-from hashzoo.track import DIRECTIONS
 
 SIGNIFICANT = 0.01
 # Last digits of sums add up over a training, and bits whose values are near 0 change; of our methods by 0.005 at most.

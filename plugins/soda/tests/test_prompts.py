@@ -101,3 +101,28 @@ def test_label_vectors_need_no_text_encoder_and_prompts_do():
     assert label_side(job, sets, "auto", "{}", "joined")[1] is sets
     with pytest.raises(HashzooError, match=re.escape("set trainer.labels=vectors")):
         label_side(job, sets, "prompts", "{}", "joined")
+
+
+def knows(job, count):
+    """Let the job's text encoder tell the first strings that it is asked for apart, and take the others for alike."""
+    width = job.widths["text"]["pooled"]
+    job.text_inputs = lambda strings: torch.eye(len(strings), width) * (torch.arange(len(strings))[:, None] < count)
+    return job
+
+
+@pytest.mark.parametrize("join", ["joined", "mean"])
+@pytest.mark.parametrize(("count", "prompts"), [(0, False), (1, False), (2, True), (6, True)])
+def test_vectors_are_taken_where_most_prompts_are_alike(join, count, prompts):
+    job = knows(toy_job().job, count)
+    made = [label_side(job, torch.eye(6), labels, "{}", join)[0] for labels in ("auto", "prompts", "vectors")]
+    widths = [next(tower.parameters()).shape[1] for tower in made]
+    assert widths == [16 if prompts else 6, 16, 6]
+
+
+def test_a_text_encoder_that_knows_no_label_name_teaches_as_vectors_do():
+    states = []
+    for labels in ("auto", "vectors"):
+        torch.manual_seed(0)
+        trainer = SodaTrainer(teacher_epochs=2, student_epochs=2, labels=labels)
+        states.append(trainer.fit(knows(toy_job().job, 0)).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

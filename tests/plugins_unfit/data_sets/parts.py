@@ -6,7 +6,7 @@ from PIL import Image
 
 from hashzoo.data.base import Dataset, Splits
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 ROWS = 24
 

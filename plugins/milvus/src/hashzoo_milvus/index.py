@@ -18,7 +18,7 @@ from hashzoo.codes import Codes
 from hashzoo.errors import HashzooError
 from hashzoo.search import Hits, Index
 from hashzoo.search.base import NOTHING
-from hashzoo.storage import read_json, write_json
+from hashzoo.storage.files import read_json, write_json
 from hashzoo_milvus.embedded import FILE, Embedded
 
 ID, CODE = "id", "code"

@@ -20,13 +20,14 @@ def label_side(job: Job, sets: Tensor, labels: str, prompt: str, join: str) -> t
         labels, prompt, join: see `SodaTrainer`.
     """
     if labels != "vectors" and job.text_inputs is not None:
-        tower = job.towers().text
-        if join == "joined":
-            return tower, job.text_inputs(label_prompts(sets, job.classes, prompt))
-        each = torch.eye(len(job.classes))
-        prompts = job.text_inputs(label_prompts(each, job.classes, prompt))
-        return MeanOfPrompts(tower, prompts), sets / sets.sum(dim=1, keepdim=True).clamp_min(1)
-    if labels == "prompts":
+        named = sets if join == "joined" else torch.eye(len(job.classes))
+        prompts = job.text_inputs(label_prompts(named, job.classes, prompt))
+        if labels == "prompts" or _tells_apart(prompts):
+            tower = job.towers().text
+            if join == "joined":
+                return tower, prompts
+            return MeanOfPrompts(tower, prompts), sets / sets.sum(dim=1, keepdim=True).clamp_min(1)
+    elif labels == "prompts":
         raise HashzooError("the texts are given features, so that no prompt can be encoded: set trainer.labels=vectors")
     widths = {"pooled": len(job.classes)}
     return Tower(HashHead(widths, job.bits), widths).to(job.device), sets
@@ -39,6 +40,11 @@ def label_prompts(sets: Tensor, classes: Sequence[str], prompt: str) -> list[str
         names = [name.replace("_", " ") for name, on in zip(classes, labels, strict=True) if on]
         prompts.append(prompt.replace("{}", ", ".join(names)))
     return prompts
+
+
+def _tells_apart(prompts: Tensor) -> bool:
+    """Whether most prompts differ to the text encoder: to a bag of words without label names all are alike."""
+    return 2 * len(prompts.flatten(1).unique(dim=0)) >= len(prompts)
 
 
 class MeanOfPrompts(nn.Module):

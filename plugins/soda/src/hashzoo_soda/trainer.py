@@ -46,8 +46,9 @@ class SodaTrainer(Trainer):
         join: of several labels the prompt names all ("joined"), or each label has a prompt of its own and the head
             sees the mean of their embeddings ("mean").
         labels: what the label tower sees: "prompts" (the paper), "vectors" (the 0/1 labels themselves, through one
-            hidden layer), or "auto": prompts, and vectors where the texts are given features, among which a
-            prompt has no place.
+            hidden layer), or "auto": prompts, and vectors where a prompt says nothing: where the texts are given
+            features, or where most prompts are alike to the text encoder, as to a bag of words that knows no
+            label name.
         pairs: Phi_1 looks at the pairs inside a "batch", or at those of a batch with all training rows, whose
             latest outputs are kept in "buffers" that start at zero.
         balanced_pairs: similar and dissimilar pairs weigh alike in Phi_1. This departs from the plain mean,

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from hashzoo.benches.reopening import reopen
+from hashzoo.benches.track import DIRECTIONS, Track
+from hashzoo.benches.workbench import Workbench
 from hashzoo.codes import Codes, load_codes, pack
-from hashzoo.encode import load_model
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator import evaluate
-from hashzoo.reopening import reopen
+from hashzoo.inference.model import load_model
 from hashzoo.search import nearest
 from hashzoo.search.rerank import VALUES, distances_to_codes
-from hashzoo.track import DIRECTIONS, Track
-from hashzoo.workbench import Workbench
 
 ROWS = 8192  # of queries that are encoded at a time
 OTHER_BITS = 0.001  # share of bits that may differ from the stored codes: another processor rounds otherwise

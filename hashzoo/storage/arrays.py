@@ -17,10 +17,10 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
-from hashzoo import shared
 from hashzoo.errors import HashzooError
 from hashzoo.progress import progress
-from hashzoo.storage import (
+from hashzoo.storage import shared
+from hashzoo.storage.files import (
     DAMAGED,
     atomic_write,
     cache_dir,
@@ -174,7 +174,8 @@ def cached_array(
 
     Blocks that are finished are kept when the making ends early: the next call goes on with those that are missing.
     Of several processes that want the same array one makes it, and the others wait. A file that does not match the
-    digest stored beside it is said to be damaged and made again. Machines may share arrays (see `hashzoo.shared`).
+    digest stored beside it is said to be damaged and made again. Machines may share arrays (see
+    `hashzoo.storage.shared`).
 
     Args:
         preimage: everything that can change the content; "rows" is their number.

@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashzoo import zoo
-from hashzoo.arrays import Wanted
-from hashzoo.benchmark import FLOOR_METHOD, check_batch_size
+from hashzoo.benches.benchmark import FLOOR_METHOD, check_batch_size
+from hashzoo.benches.plan import check_device, find_device
+from hashzoo.benches.shard import Shard
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
-from hashzoo.plan import check_device, find_device
 from hashzoo.recipe import ROLES, Recipe, build, check_used, pair_of, parse_encoders
 from hashzoo.runners import Kind, Watch, check_jobs, check_runner, named_runner
 from hashzoo.runners.parts import Spread, asked, make_array, make_part, make_share, missing_arrays, need_of
 from hashzoo.settings import parse_assignments
-from hashzoo.shard import Shard
-from hashzoo.storage import cache_dir, write_error
+from hashzoo.storage.arrays import Wanted
+from hashzoo.storage.files import cache_dir, write_error
 
 if TYPE_CHECKING:
-    from hashzoo.workbench import Workbench
+    from hashzoo.benches.workbench import Workbench
 
 
 def export(
@@ -74,7 +74,7 @@ def export(
     if share or runner not in (None, "local"):
         chosen = named_runner(runner or "local", jobs, ray_address, device)
         need = need_of(chosen, device)
-        with chosen.workers(Kind("hashzoo.export:Features", told, lambda: here, need.gpu)) as workers:
+        with chosen.workers(Kind("hashzoo.features.export:Features", told, lambda: here, need.gpu)) as workers:
             for role, words in asked(workers, replace(need, words={"do": "features"}))["arrays"].items():
                 wanted, spread = Wanted(**words), Spread(workers, {"role": role}, need)
                 if share:
@@ -110,8 +110,8 @@ class Features:
         recipe = build(known, FLOOR_METHOD, pair, assignments)
         check_used(assignments, [recipe])
 
-        from hashzoo.track import Track
-        from hashzoo.workbench import Workbench
+        from hashzoo.benches.track import Track
+        from hashzoo.benches.workbench import Workbench
 
         bench = Workbench(data, Track.of(data), find_device(told["device"]), None, told["batch_size"])
         return bench, recipe, [role for role in ROLES if spec == "lite" or "+" in spec or pair[role] == spec]

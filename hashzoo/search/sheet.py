@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import atomic_write
+from hashzoo.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hashzoo.arrays import Wanted
+from hashzoo.benches.shard import Shard
 from hashzoo.codes import pack
-from hashzoo.encode import Model, load_model
-from hashzoo.encoding import Encoded, Filler, Part, encoded_parts, parts_alone, parts_of
 from hashzoo.errors import HashzooError
-from hashzoo.items import Items, items_of, spread
+from hashzoo.inference.encoding import Encoded, Filler, Part, encoded_parts, parts_alone, parts_of
+from hashzoo.inference.items import Items, items_of, spread
+from hashzoo.inference.model import Model, load_model
 from hashzoo.progress import progress
 from hashzoo.recipe import ROLES
 from hashzoo.runners import Kind, Runner, Task, Workers, check_runner, named_runner
@@ -33,8 +33,8 @@ from hashzoo.search import Collection
 from hashzoo.search.collection import check_new
 from hashzoo.search.manifest import NAME
 from hashzoo.search.tables import pyarrow_module
-from hashzoo.shard import Shard
-from hashzoo.storage import canonical_json, write_error
+from hashzoo.storage.arrays import Wanted
+from hashzoo.storage.files import canonical_json, write_error
 
 PARTS = ".parts"  # of the collection's folder, while it is filled
 MOST_LOST = 10  # items that are found to end their workers: it is not the items, then
@@ -242,7 +242,9 @@ class _Filling:
         runner, need = self._job.runner, self._job.need
         told = {**self._job.told, "parts": str(self._place)}
         here = Filler(told, self._model, self._items)
-        workers = stack.enter_context(runner.workers(Kind("hashzoo.encoding:Filler", told, lambda: here, need.gpu)))
+        workers = stack.enter_context(
+            runner.workers(Kind("hashzoo.inference.encoding:Filler", told, lambda: here, need.gpu))
+        )
         if self._items.dataset is not None and runner.name != "local":
             roles = list(dict.fromkeys(part.role for part in waiting))
             asking = replace(need, words={"do": "features", "roles": roles})

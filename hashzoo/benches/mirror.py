@@ -1,9 +1,9 @@
 """Runs at an address: the folder of this machine in which they are worked on, and what is copied there and back.
 
 Locks, renames and memory maps need a file system, so all work is done in a folder of the cache that mirrors the
-address. Below the address lie the files of a runs folder (see `hashzoo.run`). A run is copied there as soon as it has
-ended, its result.json last: whatever is ended when, a finished run is complete there or absent. It is never written
-over.
+address. Below the address lie the files of a runs folder (see `hashzoo.benches.run`). A run is copied there as
+soon as it has ended, its result.json last: whatever is ended when, a finished run is complete there or absent. It is
+never written over.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hashzoo.benches.records import MOST_BYTES, RUN, check_files, read_record
+from hashzoo.benches.track import read_result
 from hashzoo.data.locks import alone, free
 from hashzoo.errors import HashzooError
-from hashzoo.records import MOST_BYTES, RUN, check_files, read_record
-from hashzoo.remote import Listed, Remote, is_address
-from hashzoo.storage import cache_dir, digest, write_error
-from hashzoo.track import read_result
+from hashzoo.storage.files import cache_dir, digest, write_error
+from hashzoo.storage.remote import Listed, Remote, is_address
 
 if TYPE_CHECKING:
     from hashzoo.recipe import Cell

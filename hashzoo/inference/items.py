@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hashzoo.benches.reopening import Opened, opened_as, reopen
+from hashzoo.benches.track import Track
 from hashzoo.data import Dataset
 from hashzoo.data.folds import InFold
 from hashzoo.data.pictures import open_picture
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
-from hashzoo.reopening import Opened, opened_as, reopen
 from hashzoo.search.manifest import NAME
 from hashzoo.settings import parse_assignments
-from hashzoo.storage import file_digest
-from hashzoo.track import Track
+from hashzoo.storage.files import file_digest
 
 if TYPE_CHECKING:
     import pyarrow

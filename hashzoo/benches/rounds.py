@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from hashzoo.benches.records import ROUNDS, read_record
+from hashzoo.benches.track import DIRECTIONS, Track
 from hashzoo.codes import Codes, load_codes, save_codes
 from hashzoo.errors import HashzooError
-from hashzoo.records import ROUNDS, read_record
-from hashzoo.storage import write_json
-from hashzoo.track import DIRECTIONS, Track
+from hashzoo.storage.files import write_json
 
 NAMES = tuple(f"{role}_{split}" for role in ("image", "text") for split in ("query", "database"))
 

@@ -22,24 +22,24 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hashzoo import zoo
-from hashzoo.arrays import Selected, take
+from hashzoo.benches.plan import find_device
+from hashzoo.benches.reopening import reopen
+from hashzoo.benches.run import versions
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench, full_card
 from hashzoo.codes import Codes, pack
 from hashzoo.data.pictures import open_picture
 from hashzoo.encoders.base import Encoder, Width, numbers
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import read_tensors
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import Extraction, features
+from hashzoo.features.extraction import Extraction, features
 from hashzoo.model import Tower, Towers
-from hashzoo.plan import find_device
 from hashzoo.recipe import ROLES, Recipe, build
-from hashzoo.reopening import reopen
-from hashzoo.run import versions
 from hashzoo.settings import Value, plain
-from hashzoo.storage import read_json
-from hashzoo.track import Track
+from hashzoo.storage.arrays import Selected, take
+from hashzoo.storage.files import read_json
 from hashzoo.train import Job, Rows
-from hashzoo.workbench import Workbench, full_card
 
 MODEL = "model"  # the folder of a collection that holds its model
 RUN, STATE, PROBES = "run.json", "model.safetensors", "probes.safetensors"

@@ -1,6 +1,7 @@
 """The JSON files of a runs folder: which fields each has, read from disk and from strangers alike.
 
-A file is data. Nothing in it is imported, and nothing is made of it before it has its shape (see `hashzoo.shapes`).
+A file is data. Nothing in it is imported, and nothing is made of it before it has its shape
+(see `hashzoo.storage.shapes`).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo.errors import HashzooError
-from hashzoo.shapes import ANY, LINE, Each, Fields, Just, ListOf, Number, Real, check
-from hashzoo.storage import digest, file_digest, read_json
+from hashzoo.storage.files import digest, file_digest, read_json
+from hashzoo.storage.shapes import ANY, LINE, Each, Fields, Just, ListOf, Number, Real, check
 
 # By a run, before its result; the last two of an online run alone.
 WRITTEN = ("train.jsonl", "model.safetensors", "codes.npz", "per_query.npz", "rounds.json", "rounds.npz")

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashzoo.arrays import LARGE, Selected, Wanted, cached_array
 from hashzoo.data import Dataset
 from hashzoo.data.training import NO_TEXT
 from hashzoo.encoders.base import Encoder, Width
 from hashzoo.encoders.described import Described
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import Extraction, blocks, features
-from hashzoo.storage import digest
+from hashzoo.features.extraction import Extraction, blocks, features
+from hashzoo.storage.arrays import LARGE, Selected, Wanted, cached_array
+from hashzoo.storage.files import digest
 
 
 @dataclass(frozen=True)

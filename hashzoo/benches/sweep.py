@@ -6,12 +6,12 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from hashzoo.benches.plan import sources
 from hashzoo.errors import HashzooError, did_you_mean
-from hashzoo.plan import sources
 from hashzoo.recipe import Cell, build, pair_of
 from hashzoo.settings import SHARED, Assignment, parse_assignments
 from hashzoo.source import environment
-from hashzoo.storage import cache_dir, digest, read_json, write_json
+from hashzoo.storage.files import cache_dir, digest, read_json, write_json
 from hashzoo.zoo import Zoo
 
 Axis = list[Assignment]  # one setting, once with each of its values

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from hashzoo.benches.plan import OPENED
+from hashzoo.benches.records import OPENED as SHAPE
+from hashzoo.benches.records import read_record
+from hashzoo.benches.track import Track
 from hashzoo.data import Dataset
 from hashzoo.data.folds import InFold
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
 from hashzoo.opening import open_dataset
-from hashzoo.plan import OPENED
-from hashzoo.records import OPENED as SHAPE
-from hashzoo.records import read_record
 from hashzoo.settings import parse_assignments
-from hashzoo.track import Track
 
 
 @dataclass(frozen=True)

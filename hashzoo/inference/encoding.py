@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from hashzoo.encode import Model, load_model
+from hashzoo.benches.workbench import Workbench
 from hashzoo.errors import HashzooError
-from hashzoo.extraction import readable
-from hashzoo.items import Items, items_of
+from hashzoo.features.extraction import readable
+from hashzoo.inference.items import Items, items_of
+from hashzoo.inference.model import Model, load_model
 from hashzoo.runners import Watch
 from hashzoo.runners.parts import make_part, missing_arrays
-from hashzoo.storage import digest, read_arrays, write_arrays
-from hashzoo.workbench import Workbench
+from hashzoo.storage.files import digest, read_arrays, write_arrays
 
 GROUP = 8192  # items that become a part of the collection together
 PART = 512  # items that are encoded together: so much work is lost by a kill

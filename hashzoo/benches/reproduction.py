@@ -1,7 +1,7 @@
 """Repeats a recorded run, perhaps a stranger's, and says where it differs: what it was made from, codes, scores.
 
-A record is data (see `hashzoo.records`): its names are looked up among the parts that are installed here, as those of
-`hashzoo bench` are.
+A record is data (see `hashzoo.benches.records`): its names are looked up among the parts that are installed here,
+as those of `hashzoo bench` are.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 from hashzoo import zoo
-from hashzoo.benchmark import Event
+from hashzoo.benches.benchmark import Event
+from hashzoo.benches.mirror import check_fresh, place_of
+from hashzoo.benches.plan import OPENED, Plan, check_device, find_device, plan_of
+from hashzoo.benches.records import DESCRIPTION, RUN, TRACK_FILE, key_of, read_record
+from hashzoo.benches.reopening import Opened, opened_as
+from hashzoo.benches.rounds import score_run
+from hashzoo.benches.track import read_result
 from hashzoo.codes import Codes, load_codes
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
-from hashzoo.mirror import check_fresh, place_of
-from hashzoo.plan import OPENED, Plan, check_device, find_device, plan_of
 from hashzoo.recipe import ROLES, Cell
-from hashzoo.records import DESCRIPTION, RUN, TRACK_FILE, key_of, read_record
-from hashzoo.reopening import Opened, opened_as
-from hashzoo.rounds import score_run
 from hashzoo.settings import text_of
-from hashzoo.storage import canonical_json
-from hashzoo.track import read_result
+from hashzoo.storage.files import canonical_json
 
 ADVICE = "give a run folder of hashzoo bench, or the run.json in it"
 # Scores of equal codes differ by no more: sums are taken in another order by another processor or numpy.

@@ -1,7 +1,7 @@
 """Cached features that machines share: $HASHZOO_FEATURES is an address, such as s3://bucket/features.
 
-KEY.npy, KEY.json   the files of the cache (see `hashzoo.arrays`). The second holds the digest of the first; it is
-                    copied there last and taken away first, so that an entry is complete or absent.
+KEY.npy, KEY.json   the files of the cache (see `hashzoo.storage.arrays`). The second holds the digest of the first; it
+                    is copied there last and taken away first, so that an entry is complete or absent.
 
 What is shared saves time and nothing else: where the address does not answer that is said, and features are computed.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo.errors import HashzooError
-from hashzoo.remote import Remote, is_address
-from hashzoo.storage import DAMAGED, StorageError, file_digest, read_json, write_error
+from hashzoo.storage.files import DAMAGED, StorageError, file_digest, read_json, write_error
+from hashzoo.storage.remote import Remote, is_address
 
 VARIABLE = "HASHZOO_FEATURES"
 _silent: set[str] = set()  # addresses that did not answer this process

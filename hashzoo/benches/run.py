@@ -6,7 +6,7 @@ runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
     model.safetensors   the towers
     codes.npz           packed codes of query and database rows, both modalities
     per_query.npz       average precision of each query, both directions
-    rounds.json, .npz   of an online run: what each round took, and its codes (see `hashzoo.rounds`)
+    rounds.json, .npz   of an online run: what each round took, and its codes (see `hashzoo.benches.rounds`)
     result.json         written last: its presence means that the run is complete
     error.txt           instead, when the run failed
 """
@@ -18,6 +18,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,13 @@ from typing import Any
 import torch
 
 from hashzoo import zoo
+from hashzoo.benches.records import files_of, key_of
+from hashzoo.benches.rounds import changed, save_rounds, score_rounds
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench, plugin_card
 from hashzoo.codes import Codes, health, save_codes
 from hashzoo.errors import one_line
-from hashzoo.features import widths_of
+from hashzoo.features.cache import widths_of
 from hashzoo.fitting import (
     encode_rows,
     encoding_cost,
@@ -41,17 +46,13 @@ from hashzoo.fitting import (
 )
 from hashzoo.online import Rounds
 from hashzoo.recipe import ROLES, Cell, Recipe
-from hashzoo.records import files_of, key_of
-from hashzoo.rounds import changed, save_rounds, score_rounds
-from hashzoo.storage import (
+from hashzoo.storage.files import (
     StorageError,
     atomic_write,
     write_arrays,
     write_error,
     write_json,
 )
-from hashzoo.track import Track
-from hashzoo.workbench import Workbench, plugin_card
 
 VERSIONS = ("hashzoo", "torch", "timm", "open_clip_torch", "transformers", "numpy", "safetensors")
 
@@ -99,28 +100,43 @@ def folder_of(runs: Path, track: Track, cell: Cell, encoders: dict[str, str], ke
     return runs / track.id / cell.method / f"{pair}-{cell.bits}-s{cell.seed}-{key[:8]}"
 
 
-def train_cell(
-    bench: Workbench,
-    recipe: Recipe,
-    cell: Cell,
-    folder: Path,
-    description: dict[str, Any],
-    request: str,
-    watch: Callable[[dict[str, Any]], None] = lambda line: None,
-    dataset_settings: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Train one cell, keep it in `folder`, and give back its result. A failure is kept and given back too.
+@dataclass(frozen=True)
+class Planned:
+    """A run that is to be made.
 
-    Args:
+    Attributes:
+        folder: where it is kept.
+        description: what `describe` says of it.
         request: digest of what was typed; a later bench finds the finished run by it without importing torch.
-        watch: sees each line of train.jsonl as it is written.
         dataset_settings: of the data set, by path; kept, and no part of the key: its content is.
     """
-    result = _begin(bench, recipe, cell, folder, description, request, dataset_settings or {})
+
+    recipe: Recipe
+    cell: Cell
+    folder: Path
+    description: dict[str, Any]
+    request: str
+    dataset_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that can change the codes."""
+        return key_of(self.description)
+
+
+def train_cell(
+    bench: Workbench, planned: Planned, watch: Callable[[dict[str, Any]], None] = lambda line: None
+) -> dict[str, Any]:
+    """Train one cell, keep it in its folder, and give back its result. A failure is kept and given back too.
+
+    Args:
+        watch: sees each line of train.jsonl as it is written.
+    """
+    result, folder = _begin(bench, planned), planned.folder
     try:
-        for role in recipe.encoders:
-            bench.encoded(recipe, role)  # features are shared by all cells: their seconds belong to none
-        codes, seconds, cost, rounds = _fit_and_encode(bench, recipe, cell, folder, watch)
+        for role in planned.recipe.encoders:
+            bench.encoded(planned.recipe, role)  # features are shared by all cells: their seconds belong to none
+        codes, seconds, cost, rounds = _fit_and_encode(bench, planned, watch)
         start = time.perf_counter()
         scores, per_query = bench.track.score(codes)
         if rounds is not None:
@@ -146,36 +162,18 @@ def train_cell(
     return result
 
 
-def fail_cell(
-    bench: Workbench,
-    recipe: Recipe,
-    cell: Cell,
-    folder: Path,
-    description: dict[str, Any],
-    request: str,
-    reason: str,
-    dataset_settings: Mapping[str, Any],
-) -> dict[str, Any]:
+def fail_cell(bench: Workbench, planned: Planned, reason: str) -> dict[str, Any]:
     """Keep why a cell could not be trained, where its own process could not; its result. Else as `train_cell`."""
-    result = _begin(bench, recipe, cell, folder, description, request, dataset_settings)
-    return _failed(result, folder, reason)
+    return _failed(_begin(bench, planned), planned.folder, reason)
 
 
-def _begin(
-    bench: Workbench,
-    recipe: Recipe,
-    cell: Cell,
-    folder: Path,
-    description: dict[str, Any],
-    request: str,
-    dataset_settings: Mapping[str, Any],
-) -> dict[str, Any]:
+def _begin(bench: Workbench, planned: Planned) -> dict[str, Any]:
     """Make the folder of a run with its run.json alone, and what its result holds whatever comes of it."""
-    key = key_of(description)
+    recipe, cell, folder, description = planned.recipe, planned.cell, planned.folder, planned.description
+    asked = {"key": planned.key, "request": planned.request}
     result = {
         "schema": 1,
-        "key": key,
-        "request": request,
+        **asked,
         "method": cell.method,
         "encoders": dict(recipe.encoders),
         "random_weights": [r for r, e in description["encoders"].items() if e["card"].get("weights") == "random"],
@@ -199,7 +197,9 @@ def _begin(
         except OSError as error:
             raise write_error(folder / leftover, error) from error
     about = {
-        **{"key": key, "request": request, "plugin": result["plugin"], "dataset_settings": dataset_settings},
+        **asked,
+        "plugin": result["plugin"],
+        "dataset_settings": planned.dataset_settings,
         "classes": list(bench.dataset.classes),  # these two are what a model is built from again
         "widths": {role: widths_of(bench.described(recipe, role), recipe.outputs(role)) for role in ROLES},
     }
@@ -214,12 +214,13 @@ def _failed(result: dict[str, Any], folder: Path, reason: str, trace: str = "") 
 
 
 def _fit_and_encode(
-    bench: Workbench, recipe: Recipe, cell: Cell, folder: Path, watch: Callable[[dict[str, Any]], None]
+    bench: Workbench, planned: Planned, watch: Callable[[dict[str, Any]], None]
 ) -> tuple[dict[str, Codes], dict[str, float], dict[str, dict[str, int]], Rounds | None]:
     """Fit the towers, keep them, and encode the query and database rows of both modalities; in rounds, on a stream.
 
     With the codes come seconds, what it costs to encode a row, and the rounds.
     """
+    recipe, cell, folder = planned.recipe, planned.cell, planned.folder
     with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, recipe.threads(bench.threads)):
 
         def log(**terms: Any) -> None:

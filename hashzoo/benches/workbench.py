@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hashzoo import zoo
-from hashzoo.arrays import Wanted
+from hashzoo.benches.track import Track
 from hashzoo.data import Dataset
 from hashzoo.data.training import Training
 from hashzoo.encoders.base import Encoder, state_digest
@@ -19,19 +19,19 @@ from hashzoo.encoders.described import Described, recalled, remember
 from hashzoo.encoders.lookup import Lookup
 from hashzoo.encoders.trained import check_trained
 from hashzoo.errors import HashzooError, one_line
-from hashzoo.extraction import Extraction
-from hashzoo.features import Encoded, Make, encode_modality, wanted_of
+from hashzoo.features.cache import Encoded, Make, encode_modality, wanted_of
+from hashzoo.features.extraction import Extraction
 from hashzoo.model import standard
 from hashzoo.recipe import Recipe, modality_of
 from hashzoo.settings import plain
 from hashzoo.source import environment
-from hashzoo.storage import canonical_json, digest
-from hashzoo.track import Track
+from hashzoo.storage.arrays import Wanted
+from hashzoo.storage.files import canonical_json, digest
 
 # The files whose code decides what a run's codes are; an edit to one of them makes other runs.
 CORE_SOURCES = (
-    *("model.py", "train.py", "online.py", "losses.py", "arrays.py", "extraction.py", "features.py", "run.py"),
-    *("codes.py", "fitting.py", "workbench.py", "fused.py"),
+    *("model.py", "train.py", "online.py", "losses.py", "codes.py", "fitting.py", "fused.py"),
+    *("storage/arrays.py", "features/extraction.py", "features/cache.py", "benches/run.py", "benches/workbench.py"),
     "encoders/*.py",
 )
 

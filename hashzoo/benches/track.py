@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hashzoo import zoo
+from hashzoo.benches.records import RESULT, TRACK_FILE, read_record
 from hashzoo.codes import Codes
 from hashzoo.data import stream as streams
 from hashzoo.data.training import TrainData, Training, in_words
 from hashzoo.errors import HashzooError
-from hashzoo.records import RESULT, TRACK_FILE, read_record
-from hashzoo.storage import digest, read_arrays, write_arrays, write_json
+from hashzoo.storage.files import digest, read_arrays, write_arrays, write_json
 
 if TYPE_CHECKING:
     from hashzoo.data import Dataset
@@ -183,5 +183,8 @@ def read_result(path: Path) -> dict[str, Any]:
 def evaluator_digest() -> str:
     """SHA-256 over the code that turns codes into scores: when it changes, stored codes are scored again."""
     return digest(
-        [zoo.source_digest("hashzoo.evaluator"), zoo.source_digest("hashzoo", "kernels.py", "track.py", "rounds.py")]
+        [
+            zoo.source_digest("hashzoo.evaluator"),
+            zoo.source_digest("hashzoo", "kernels.py", "benches/track.py", "benches/rounds.py"),
+        ]
     )

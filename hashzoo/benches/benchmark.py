@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from hashzoo import runners, zoo
+from hashzoo.benches.mirror import check_fresh
+from hashzoo.benches.plan import Plan, check_device, plan_of
+from hashzoo.benches.shard import Shard
+from hashzoo.benches.sweep import axes_of, cells_of, combinations, setting_names
 from hashzoo.data import Dataset
 from hashzoo.data.folds import MAX_FOLDS
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
-from hashzoo.mirror import check_fresh
 from hashzoo.opening import train_data
-from hashzoo.plan import Plan, check_device, plan_of
 from hashzoo.recipe import Cell, parse_encoders
 from hashzoo.runners import cells
 from hashzoo.settings import SHARED, Assignment, parse_assignments, text_of
-from hashzoo.shard import Shard
-from hashzoo.sweep import axes_of, cells_of, combinations, setting_names
 
 FLOOR_METHOD = "random"
 MAX_BITS = 4096

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hashzoo.arrays import take
-from hashzoo.encode import Model, load_model, probes
+from hashzoo.benches.reopening import reopen
+from hashzoo.benches.track import Track
+from hashzoo.benches.workbench import Workbench
 from hashzoo.encoders.base import Encoder
 from hashzoo.errors import HashzooError, one_line
+from hashzoo.inference.model import Model, load_model, probes
 from hashzoo.recipe import ROLES
-from hashzoo.reopening import reopen
-from hashzoo.storage import canonical_json, write_error
-from hashzoo.track import Track
-from hashzoo.workbench import Workbench
+from hashzoo.storage.arrays import take
+from hashzoo.storage.files import canonical_json, write_error
 
 OPSET = 18
 FEATURE_ROWS, ITEM_ROWS = 20_000, 256  # that are compared at most: of features; of items, which are read and encoded

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hashzoo.errors import HashzooError
-from hashzoo.storage import digest
+from hashzoo.storage.files import digest
 
 if TYPE_CHECKING:
-    from hashzoo.plan import Plan
+    from hashzoo.benches.plan import Plan
     from hashzoo.recipe import Cell
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hashzoo.errors import one_line
-from hashzoo.storage import StorageError, write_error
+from hashzoo.storage.files import StorageError, write_error
 
 INSTALL = "run: pip install 'hashzoo[remote]'"
 # What file systems call the time of the last change.

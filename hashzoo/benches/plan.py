@@ -14,26 +14,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hashzoo import zoo
+from hashzoo.benches.mirror import LOCKS, Mirror, check_fetched, place_of
+from hashzoo.benches.records import RUN, check_files, files_of, read_record
+from hashzoo.benches.rounds import score_run
+from hashzoo.benches.track import Track, evaluator_digest, read_result
 from hashzoo.codes import pack
 from hashzoo.data import Dataset
 from hashzoo.data.folds import InFold
 from hashzoo.data.locks import alone
 from hashzoo.data.stream import Stream
 from hashzoo.errors import HashzooError
-from hashzoo.mirror import LOCKS, Mirror, check_fetched, place_of
 from hashzoo.opening import dataset_settings, open_dataset, train_data
 from hashzoo.recipe import ROLES, Cell, Recipe, build, check_used, pair_of
-from hashzoo.records import RUN, check_files, files_of, read_record
-from hashzoo.rounds import score_run
 from hashzoo.settings import Assignment, Value, parse_assignments
 from hashzoo.source import environment
-from hashzoo.storage import archive_folder, digest, write_arrays, write_json
-from hashzoo.track import Track, evaluator_digest, read_result
+from hashzoo.storage.files import archive_folder, digest, write_arrays, write_json
 
 if TYPE_CHECKING:
     import torch
 
-    from hashzoo.workbench import Workbench
+    from hashzoo.benches.run import Planned
+    from hashzoo.benches.workbench import Workbench
 
 OPENED = "dataset.json"  # of a track's folder: how its data set was named
 
@@ -156,44 +157,37 @@ class Plan:
 
         Of several processes that want the same run one trains it, and the others wait and take it.
         """
-        from hashzoo import run
+        from hashzoo.benches import run
 
-        recipe, description, folder = self._described(cell)
-        key, request, about = run.key_of(description), self.request(cell), self._about()
-        with self._alone(folder, key):
-            reused = None if fresh else self._found(folder)
-            if reused is not None and reused["key"] == key:
-                return reused | {"settings": run.typed_settings(description)}
-            result = run.train_cell(self.workbench, recipe, cell, folder, description, request, watch, about)
-            return self._kept(folder, result)
+        planned = self._planned(cell)
+        with self._alone(planned):
+            reused = None if fresh else self._found(planned.folder)
+            if reused is not None and reused["key"] == planned.key:
+                return reused | {"settings": run.typed_settings(planned.description)}
+            return self._kept(planned.folder, run.train_cell(self.workbench, planned, watch))
 
     def fail(self, cell: Cell, reason: str) -> dict[str, Any]:
         """Keep that a cell cannot be trained, and why; its result."""
-        from hashzoo import run
+        from hashzoo.benches import run
 
-        recipe, description, folder = self._described(cell)
-        request, about = self.request(cell), self._about()
-        with self._alone(folder, run.key_of(description)):
-            result = run.fail_cell(self.workbench, recipe, cell, folder, description, request, reason, about)
-            return self._kept(folder, result)
+        planned = self._planned(cell)
+        with self._alone(planned):
+            return self._kept(planned.folder, run.fail_cell(self.workbench, planned, reason))
 
-    def _alone(self, folder: Path, key: str) -> contextlib.AbstractContextManager[None]:
+    def _alone(self, planned: Planned) -> contextlib.AbstractContextManager[None]:
         """Nobody else writes the run meanwhile."""
-        waiting = f"another process works on {folder}; waiting for it"
-        return alone(self.runs / self.track.id / LOCKS, f"{key}.lock", waiting)
+        waiting = f"another process works on {planned.folder}; waiting for it"
+        return alone(self.runs / self.track.id / LOCKS, f"{planned.key}.lock", waiting)
 
-    def _described(self, cell: Cell) -> tuple[Recipe, dict[str, Any], Path]:
-        """A cell's recipe, all that can change its codes, and the folder of its run."""
-        from hashzoo import run
+    def _planned(self, cell: Cell) -> Planned:
+        """The run of a cell, before it is made."""
+        from hashzoo.benches import run
 
         recipe = self.recipe(cell)
         description = run.describe(self.workbench, recipe, cell)
-        key = run.key_of(description)
-        return recipe, description, run.folder_of(self.runs, self.track, cell, dict(recipe.encoders), key)
-
-    def _about(self) -> dict[str, Any]:
-        """Every setting of the data set and its origin."""
-        return {name: {"value": value.value, "origin": value.origin} for name, value in self.about.items()}
+        folder = run.folder_of(self.runs, self.track, cell, dict(recipe.encoders), run.key_of(description))
+        settings = {name: {"value": value.value, "origin": value.origin} for name, value in self.about.items()}
+        return run.Planned(recipe, cell, folder, description, self.request(cell), settings)
 
     def check(self) -> None:
         """Refuse what cannot be asked for of any cell, before anything is trained."""
@@ -280,8 +274,8 @@ class Plan:
     @functools.cached_property
     def workbench(self) -> Workbench:
         """What all cells share. The first thing is written here, when nothing asked for can be refused any more."""
+        from hashzoo.benches.workbench import Workbench
         from hashzoo.encoders.base import MissingWeights
-        from hashzoo.workbench import Workbench
 
         workbench = Workbench(self.dataset, self.track, find_device(self.device), self.threads, self.batch_size)
         missing: dict[str, MissingWeights] = {}
@@ -363,7 +357,8 @@ def find_device(device: str) -> torch.device:
 
 @functools.cache
 def sources(known: zoo.Zoo) -> dict[str, str]:
-    own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", "encoders/*.py", "data/*.py")}
+    folders = ("benches", "data", "encoders", "features", "storage")
+    own = {"hashzoo": zoo.source_digest("hashzoo", "*.py", *(f"{folder}/*.py" for folder in folders))}
     return own | {p.name: p.source_digest() for p in known.plugins if p.state == "ok" and p.name != "hashzoo"}
 
 
