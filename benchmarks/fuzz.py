@@ -37,7 +37,7 @@ def look(name: str, place: Path, inputs: int, seconds: int, seed: int) -> None:
 
         form = fuzzing.ready(place)[name]
         for content in form.seeds:
-            fuzzing.feed(form, content)
+            form.read(content)  # which may have to compile, and takes as long as it takes
 
     corpus = place / "corpus"
     corpus.mkdir()

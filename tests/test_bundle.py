@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -68,11 +69,12 @@ def repack(path: Path, files: dict[str, bytes], listed: bool = True) -> Path:
 
 
 def refusal(path: Path) -> str:
-    before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("hashzoo-bundle-*"))
-    with pytest.raises(HashzooError) as caught, unpacked(path):
-        pass
+    with tempfile.TemporaryDirectory() as own, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", own)
+        with pytest.raises(HashzooError) as caught, unpacked(path):
+            pass
+        assert not list(Path(own).iterdir())
     assert "\n" not in str(caught.value)
-    assert set(Path(os.environ.get("TMPDIR", "/tmp")).glob("hashzoo-bundle-*")) == before
     return str(caught.value)
 
 

@@ -367,6 +367,15 @@ def test_a_table_that_cannot_be_told_apart_is_refused(content, said, tmp_path):
         items.rows_of_table(path)
 
 
+@pytest.mark.parametrize(
+    "content", [b'{"text": "p\xff"}', b'{"text": "a", "b": "p\xff"}', b'{"text": "a", "\xff": "b"}']
+)
+def test_a_table_that_is_not_utf_8_is_refused(content, tmp_path):
+    (tmp_path / "t.jsonl").write_bytes(content)
+    with pytest.raises(HashzooError, match=r"t.jsonl cannot be read as a table \(.*; give --table another file"):
+        items.rows_of_table(tmp_path / "t.jsonl")
+
+
 def test_a_model_that_is_not_what_it_was_is_refused(run, tmp_path, monkeypatch):
     filling.fill(tmp_path / "codes", load_model(run), items.lines_of(written(tmp_path / "t.txt", "a\n")))
     about = read_json(run / "run.json")

@@ -297,6 +297,7 @@ def _read_table(path: Path) -> pyarrow.Table:
             table = pyarrow_module("pyarrow.parquet").read_table(path)
         else:
             raise HashzooError(f"{path} is no .csv, .tsv, .jsonl or .parquet file; give --table one of these")
+        table.validate(full=True)  # readers take texts that are not UTF-8 for granted, and so would a collection
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise HashzooError(f"{path} cannot be read as a table ({reason}); give --table another file") from error
