@@ -36,7 +36,8 @@ def test_a_command_that_is_ended_or_refused_leaves_what_is_finished(name, nurser
         for sign, place in zip(("KILL", "INT", "TERM", "KILL"), PLACES, strict=True)
     ]
     outcomes = [scenario.trial(fault) for fault in (*signals[: 4 if name == "bench" else 2], scenario.refusals(rng))]
-    assert "unharmed" not in outcomes[:2], outcomes
+    # Of two commands that share their work the one that is ended may have less to do than until the second fault.
+    assert "unharmed" not in outcomes[: 1 if name in ("together", "shared") else 2], outcomes
 
 
 def test_files_that_are_cut_off_give_no_number(nursery, tmp_path):
