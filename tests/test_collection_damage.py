@@ -14,7 +14,7 @@ import pytest
 import hashzoo.search
 from hashzoo.codes import pack
 from hashzoo.errors import HashzooError
-from hashzoo.search import Collection
+from hashzoo.search import Collection, manifest, tables
 from hashzoo.storage.files import digest
 
 QUERY = np.random.default_rng(1).standard_normal((2, 16))
@@ -116,11 +116,16 @@ def test_damage_is_not_copied_into_new_segments(path):
     hashzoo.search.open(path).compact()
 
 
+def test_a_manifest_may_name_the_types_that_columns_can_have():
+    assert set(manifest.TYPES) == set(tables._types())
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"format": 2}, "has format 2, this hashzoo reads 1; encode again"),
         ({"bits": 17}, "codes.npy is no array of"),
+        ({"columns": {"text": "TEXT"}}, "columns.text is text, not 'BOOLEAN' or 'BIGINT' or"),
         ({"model": {"../x": {"bytes": 1, "sha256": ""}}}, "names files outside of the collection"),
     ],
 )

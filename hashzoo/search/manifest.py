@@ -11,10 +11,12 @@ from typing import Any
 from hashzoo.codes import MAX_BITS
 from hashzoo.errors import HashzooError
 from hashzoo.storage.files import digest, file_digest, sync_folder, write_json
-from hashzoo.storage.shapes import ANY, LINE, Each, Fields, ListOf, Number, check
+from hashzoo.storage.shapes import ANY, LINE, Each, Fields, Just, ListOf, Number, check
 
 FORMAT = 1
 NAME = "manifest.json"
+# SQL types that metadata has.
+TYPES = ("BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR", "TIMESTAMP", "DATE", "VARCHAR[]")
 _COUNT = Number(0, 2**63 - 1)
 _FILE = Fields({"bytes": _COUNT, "sha256": LINE})
 _DELETED = Fields({"rows": _COUNT, "name": LINE, "file": _FILE})
@@ -28,7 +30,12 @@ _PART = Fields(
 SHAPE = Fields(
     {
         **{"bits": Number(1, MAX_BITS), "outputs": bool, "version": _COUNT, "next_id": int},
-        **{"columns": Each(LINE), "model": Each(_FILE), "about": Each(ANY), "segments": ListOf(_PART)},
+        **{
+            "columns": Each(tuple(map(Just, TYPES))),
+            "model": Each(_FILE),
+            "about": Each(ANY),
+            "segments": ListOf(_PART),
+        },
     }
 )
 
@@ -96,7 +103,7 @@ class Manifest:
         outputs: whether real-valued outputs are kept beside the codes.
         version: counts the changes.
         next_id: larger than every id that was ever in the collection.
-        columns: SQL type of each column of metadata; {} means that there is no metadata.
+        columns: SQL type of each column of metadata, one of TYPES; {} means that there is no metadata.
         model: the files under `model/`.
         about: what whoever made the collection wanted to keep with it, plain JSON.
         segments: in the order of their first ids.
