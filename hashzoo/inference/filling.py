@@ -28,7 +28,7 @@ from hashzoo.inference.model import Model, load_model
 from hashzoo.progress import progress
 from hashzoo.recipe import ROLES
 from hashzoo.runners import Kind, Runner, Task, Workers, check_runner, named_runner
-from hashzoo.runners.parts import Count, Spread, answered, asked, make_array, need_of
+from hashzoo.runners.parts import Count, Spread, answered, asked, given_up, make_array, need_of
 from hashzoo.search import Collection
 from hashzoo.search.collection import check_new
 from hashzoo.search.manifest import NAME
@@ -285,18 +285,12 @@ class _Filling:
         tasks = {number: self._task(part) for number, part in enumerate(parts)}
         sizes = {number: len(part.rows) for number, part in enumerate(parts)}
         count = Count(sizes, advance, lambda number: parts[number].called)
-        given_up: dict[int, str] = {}
 
-        def tell(kind: str, number: int, content: dict[str, Any]) -> None:
-            count(kind, number, content)
-            if kind == "done" and "lost" in content:
-                given_up[number] = content["lost"]
-            elif kind == "done":
-                self._check_seen(parts[number], content["node"])
-                done(parts[number])
+        def seen(number: int, answer: dict[str, Any]) -> None:
+            self._check_seen(parts[number], answer["node"])
+            done(parts[number])
 
-        workers.do(tasks, tell)
-        for number, reason in given_up.items():
+        for number, reason in given_up(workers, tasks, count, seen).items():
             self._encode_alone(workers, parts[number], reason)
             done(parts[number])
 
@@ -314,17 +308,20 @@ class _Filling:
                 exit_code=1,
             )
 
+    def _is_sought(self, part: Part) -> bool:
+        """Whether it is worth looking for the item of a part that ends its workers."""
+        return len(part.rows) > 1 and self._lost < MOST_LOST
+
     def _encode_alone(self, workers: Workers, part: Part, reason: str) -> None:
         """Encode the items of a part that was given up one after the other: who ends a worker alone is left out."""
-        search = len(part.rows) > 1 and self._lost < MOST_LOST
-        if search:
+        if self._is_sought(part):
             print(f"hashzoo: {part.called}: one after the other now, to find what ends its worker", file=sys.stderr)
         places: list[int] = []
         values = [np.empty((0, self._model.bits), dtype=np.float32)]
         faults: dict[int, str] = {}
         for place, one in enumerate(parts_alone(self._items, part, self._model)):
             answer = {"lost": reason}
-            if search and self._lost < MOST_LOST:
+            if self._is_sought(part):
                 answer = answered(workers, self._task(one))
                 self._lost += "lost" in answer
             if "lost" in answer:

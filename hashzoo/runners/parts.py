@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hashzoo.errors import HashzooError, one_line
 from hashzoo.processors import available_threads
 from hashzoo.progress import progress
-from hashzoo.runners import TRIES, Runner, Task, Watch, Workers
+from hashzoo.runners import TRIES, Runner, Task, Tell, Watch, Workers
 from hashzoo.storage.arrays import Wanted
 
 if TYPE_CHECKING:
@@ -97,17 +97,11 @@ def do_parts(
     }
     sizes = {number: sum(stop - start for start, stop in parts[part]) for number, part in enumerate(numbered)}
     count = Count(sizes, advance, lambda number: f"{wanted.unit} {_span(numbered[number])}")
-    given_up: dict[int, str] = {}
 
-    def tell(kind: str, number: int, content: dict[str, Any]) -> None:
-        count(kind, number, content)
-        if kind == "done" and "lost" in content:
-            given_up[number] = content["lost"]
-        elif kind == "done":
-            done(numbered[number], content)
+    def told(number: int, answer: dict[str, Any]) -> None:
+        done(numbered[number], answer)
 
-    spread.workers.do(tasks, tell, held=True)
-    for number, reason in given_up.items():
+    for number, reason in given_up(spread.workers, tasks, count, told, held=True).items():
         fault = _which_row(spread.workers, wanted, tasks[number], reason)
         done(numbered[number], {"faults": [fault], "written": "", "node": ""})
 
@@ -192,6 +186,27 @@ def make_part(workbench: Workbench, recipe: Recipe, role: str, one: Mapping[str,
     wanted.write_part(part, made)
     written = str(wanted.part_path(part)) if made else ""
     return {"faults": faults, "written": written, "node": socket.gethostname()}
+
+
+def given_up(
+    workers: Workers,
+    tasks: Mapping[int, Task],
+    count: Tell,
+    done: Callable[[int, dict[str, Any]], None],
+    held: bool = False,
+) -> dict[int, str]:
+    """Do all tasks; `done` is told of each that has an answer. The others, whose workers were lost, and why."""
+    lost: dict[int, str] = {}
+
+    def tell(kind: str, number: int, content: dict[str, Any]) -> None:
+        count(kind, number, content)
+        if kind == "done" and "lost" in content:
+            lost[number] = content["lost"]
+        elif kind == "done":
+            done(number, content)
+
+    workers.do(tasks, tell, held)
+    return lost
 
 
 def answered(workers: Workers, task: Task) -> dict[str, Any]:
