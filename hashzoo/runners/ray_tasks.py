@@ -139,9 +139,7 @@ class _Cluster:
                 self._listen()
                 self._finish(number, answer)
         except self._ray.exceptions.RayTaskError as error:
-            raise (lost if isinstance(error.cause, self._ray.exceptions.RayError) else cannot_run)(
-                error.cause
-            ) from error
+            raise self._explained(error) from error
 
     def _submit(self, number: int, task: Task, one: str, retries: int) -> None:
         asking = self._obey.options(num_cpus=task.threads, num_gpus=int(task.gpu), max_retries=retries)
@@ -158,8 +156,8 @@ class _Cluster:
             errors = self._ray.exceptions
             try:
                 answer = str(self._ray.get(reference))
-            except errors.RayTaskError as error:  # it never came as far as our own code
-                raise cannot_run(error.cause) from error
+            except errors.RayTaskError as error:
+                raise self._explained(error) from error
             except errors.RayError as error:
                 if json.loads(one)["do"] == "fail":
                     raise lost(error) from error
@@ -168,6 +166,11 @@ class _Cluster:
                 self._submit(number, task, json.dumps(json.loads(one) | {"do": "fail", "reason": reason}), 0)
             else:
                 self._finish(number, answer)
+
+    def _explained(self, error: Any) -> HashzooError:
+        """The sentence for a task that raised: it never came as far as our own code, or Ray failed within it."""
+        of_ray = isinstance(error.cause, self._ray.exceptions.RayError)
+        return lost(error.cause) if of_ray else cannot_run(error.cause)
 
     def _finish(self, number: int, answer: str) -> None:
         self._open.discard(number)
