@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from hashzoo.model import Dropout, sequence
+from hashzoo.model import Dropout, Perceptron, sequence
 
 
 class LinearHead(nn.Module):
@@ -81,8 +81,8 @@ class AttentiveHead(nn.Module):
             raise ValueError(f"norm is batch or layer, not '{norm}'")
         if heads < 1 or width < heads or width % heads:
             raise ValueError(f"width is a multiple of heads, and {width} is none of {heads}")
-        layers: list[nn.Module] = [nn.Linear(widths["pooled"], hidden), nn.ReLU()] if hidden else []
-        self.whole = nn.Sequential(*layers, nn.Linear(hidden or widths["pooled"], width))
+        pooled = widths["pooled"]
+        self.whole = Perceptron(pooled, hidden, width, tanh=False) if hidden else nn.Linear(pooled, width)
         self.token = nn.Linear(widths["tokens"][1], width) if "tokens" in widths else None
         self.heads = heads
         self.query, self.keys_values, self.mixed = (nn.Linear(width, n * width) for n in (1, 2, 1))
