@@ -2,15 +2,18 @@
 
 A closed form passes over the features in the same way for every code length, and the students of a sweep have one
 teacher. What a function gave is taken again where all that it looked at is the same. That is noted while it runs: what
-of its job differs from cell to cell, and whether it drew random numbers. So a cell gets what it gets alone, to the bit.
+of its job differs from cell to cell, which settings of its trainer it read, and whether it drew random numbers. So a
+cell gets what it gets alone, to the bit.
 """
 
 from __future__ import annotations
 
+import inspect
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from hashzoo.train import Job, Rows
 
 MOST_BYTES = 2**30  # that are kept for further cells
+PLAIN = bool | int | float | str | None
 
 
 @dataclass
@@ -31,7 +35,9 @@ class Part:
     """What a function gave, and for which cells it is the same.
 
     Attributes:
-        seen: what differs from cell to cell and the function looked at, by member of its job.
+        name: of the function, for messages.
+        of_job: what it looked at of that which differs from cell to cell, by member of its job.
+        of_owner: of a method the settings that it read, by attribute of its object.
         before, after: the states of all generators, if it drew from one; otherwise None.
         lines: what it logged.
         seconds: that it takes in a cell that is alone.
@@ -39,7 +45,8 @@ class Part:
 
     name: str
     value: Any
-    seen: Mapping[str, Any]
+    of_job: Mapping[str, Any]
+    of_owner: Mapping[str, Any]
     before: list[bytes] | None
     after: list[Any] | None
     lines: list[dict[str, Any]]
@@ -52,9 +59,13 @@ class Part:
                 array.flags.writeable = False
         self._versions = self._now()
 
-    def fits(self, differing: Mapping[str, Any], states: list[bytes]) -> bool:
-        """Whether a cell of such a job, with its generators in such states, would compute the same."""
-        return all(differing[name] == value for name, value in self.seen.items()) and self.before in (None, states)
+    def fits(self, differing: Mapping[str, Any], owner: object, states: list[bytes]) -> bool:
+        """Whether a cell of such a job, with such a trainer, its generators in such states, would compute the same."""
+        return (
+            all(differing[name] == value for name, value in self.of_job.items())
+            and all(getattr(owner, name) == value for name, value in self.of_owner.items())
+            and self.before in (None, states)
+        )
 
     def changed(self) -> bool:
         """Whether a tensor was changed since."""
@@ -122,32 +133,36 @@ class Common:
 
     def take(self, job: Job, function: Callable[..., Any], settings: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """What the function gives for a job and settings, from another cell if that is the same."""
+        owner = getattr(function, "__self__", None)
         name = f"{function.__module__}.{function.__qualname__}"
-        key = digest([self.scope, name, settings, named])
+        key = digest([self.scope, name, f"{owner.__class__}", settings, named])
         generators = list(_generators(job))
         before = [_bytes(read()) for read, _ in generators]
-        found = self.parts.find(key, lambda part: part.fits(self.differing, before))
+        found = self.parts.find(key, lambda part: part.fits(self.differing, owner, before))
         if found is not None:
             self.seconds += found.seconds
             for line in found.lines:
                 job.log(**line)
-            for member in found.seen:
+            for member in found.of_job:
                 getattr(job, member)  # a function around this one has now looked at it, too
             for (_, write), state in zip(generators, found.after or (), strict=False):
                 write(state)
             return found.value
-        noting, start, taken = _Noting(job, self), time.perf_counter(), self.seconds
+        noting, start, taken = _NotingJob(job, self), time.perf_counter(), self.seconds
+        of_owner: dict[str, Any] = {}
+        if isinstance(function, MethodType):
+            function = MethodType(function.__func__, _NotingOwner(owner, of_owner))
         value = function(noting, *settings, **named)
         seconds = time.perf_counter() - start + self.seconds - taken
         after = [read() for read, _ in generators]
         drew = [_bytes(state) for state in after] != before
-        seen = {member: self.differing[member] for member in noting._seen}
-        states = {"before": before if drew else None, "after": after if drew else None}
-        self.parts.keep(key, Part(name, value, seen, lines=noting._lines, seconds=seconds, **states))
+        of_job = {member: self.differing[member] for member in noting._seen}
+        states = before if drew else None, after if drew else None
+        self.parts.keep(key, Part(name, value, of_job, of_owner, *states, lines=noting._lines, seconds=seconds))
         return value
 
 
-class _Noting:
+class _NotingJob:
     """A job that notes what was looked at of that which differs from cell to cell, and what was logged."""
 
     def __init__(self, job: Job, common: Common):
@@ -169,15 +184,44 @@ class _Noting:
         return self._common.take(self, function, settings, named)  # type: ignore[arg-type]
 
 
+class _NotingOwner:
+    """An object whose methods run as ever, and which notes what they read of its attributes."""
+
+    def __init__(self, owner: object, read: dict[str, Any]):
+        object.__setattr__(self, "_owner", owner)
+        object.__setattr__(self, "_read", read)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # which isinstance and super() go by
+        return self._owner.__class__
+
+    def __getattr__(self, name: str) -> Any:
+        kind = self._owner.__class__
+        if name not in _attributes(self._owner) and hasattr(kind, name):
+            found = inspect.getattr_static(kind, name)
+            return found.__get__(self, kind) if hasattr(found, "__get__") else found
+        value = getattr(self._owner, name)
+        self._read[name] = value if isinstance(value, PLAIN) else object()  # of others nobody knows what they depend on
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TypeError(f"what job.once computes is for all cells and must not set {name} of one trainer; return it")
+
+
+def _attributes(owner: Any) -> Mapping[str, Any]:
+    return _attributes(owner._owner) if type(owner) is _NotingOwner else vars(owner)
+
+
 def check_function(function: Callable[..., Any]) -> None:
-    """Raise unless a function is one of a module: of others nobody knows on what they depend.
+    """Raise unless it is a function of a module or a method: of others nobody knows on what they depend.
 
     Raises:
-        TypeError: it is a method, a lambda or a function inside another.
+        TypeError: it is a lambda, a function inside another, or no function.
     """
     name = getattr(function, "__qualname__", "")
-    if not name.isidentifier():
-        raise TypeError(f"job.once takes a function of a module, with settings as arguments, not {name or function!r}")
+    method = isinstance(function, MethodType) and not inspect.isclass(function.__self__)
+    if "<" in name or not (method or name.isidentifier()):
+        raise TypeError(f"job.once takes a method or a function of a module, not {name or function!r}")
 
 
 def held(thing: object) -> Iterator[Tensor | np.ndarray]:

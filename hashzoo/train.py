@@ -148,17 +148,19 @@ class Job:
 
         For what does not depend on the code length, such as the covariances of a closed form, or not on what is swept,
         such as a teacher. Another cell takes it over, with the lines that it logged and the random numbers that it
-        drew, where the settings are equal and what the function looked at of its job is, too.
+        drew, where the settings are equal and so is all else that it looked at: of its job, and, of a method, of the
+        attributes of its object.
 
         Args:
-            function: of a module. It may not use the job's `loss`, which may learn.
+            function: of a module, or a method of the trainer, which must not set its attributes. It may use the job's
+                `loss`, but is then computed in every cell, since a loss may learn.
             settings: plain values, as in JSON.
 
         Returns:
             What is shared by cells: change a copy.
 
         Raises:
-            TypeError: the function is a method, a lambda or one inside another.
+            TypeError: the function is a lambda or one inside another.
         """
         check_function(function)
         if self.common is None or self.common.rows is not self.train:

@@ -12,7 +12,7 @@ from hashzoo_shallow.cvh import Cvh
 from hashzoo_shallow.scm import Scm, leading_pair
 from hashzoo_shallow.views import Blocks
 
-from hashzoo.testing import toy_job
+from hashzoo.testing import share, toy_job
 
 
 def centred(features):
@@ -248,3 +248,18 @@ def test_labels_change_nothing(trainer):
     other.job.train.labels.zero_()
     states = [trainer().fit(toy.job).state_dict() for toy in (one, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("trainer", [Cvh(), CcaItq(), Scm()], ids=lambda trainer: type(trainer).__name__)
+def test_cells_of_all_lengths_share_one_pass_over_the_features_and_get_what_they_get_alone(trainer):
+    def cells():
+        return [toy_job(bits=bits, rows=60) for bits in (4, 20, 8, 8)]  # of 16 directions
+
+    alone, together = cells(), cells()
+    share(*together)
+    for one, other in zip(alone, together, strict=True):
+        expected, found = (trainer.fit(toy.job).state_dict() for toy in (one, other))
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        assert one.lines == other.lines
+        other.job.common.parts.check()
+    assert [toy.job.common.seconds > 0 for toy in together] == [False, True, True, True]
