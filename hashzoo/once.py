@@ -209,7 +209,7 @@ class _NotingOwner:
 
 
 def _attributes(owner: Any) -> Mapping[str, Any]:
-    return _attributes(owner._owner) if type(owner) is _NotingOwner else vars(owner)
+    return _attributes(owner._owner) if type(owner) is _NotingOwner else getattr(owner, "__dict__", {})
 
 
 def check_function(function: Callable[..., Any]) -> None:
