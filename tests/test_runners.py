@@ -134,23 +134,36 @@ def test_a_worker_that_is_killed_loses_its_cell_and_no_other(tiny, monkeypatch, 
     assert printed.out == ""
 
 
-def test_a_worker_goes_on_with_what_is_kin_to_its_last_task_and_keeps_away_from_the_others():
-    """Tasks "method seed", which two workers finish in turn."""
-    tasks = [f"{method} {seed}" for method in "ab" for _ in range(2) for seed in range(2)]
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        (["a 0", "a 1", "b 0", "b 1"] * 2, (["a 0", "a 0", "a 1", "a 1"], ["b 0", "b 0", "b 1", "b 1"])),
+        (["a 0 x", "a 0 y", "a 1 x", "a 1 y"], (["a 0 x", "a 0 y"], ["a 1 x", "a 1 y"])),
+        (["a 0 x", "a 0 x", "a 0 y", "a 0 y"], (["a 0 x", "a 0 x"], ["a 0 y", "a 0 y"])),
+        (["a 0", "a 0", "a 0", "b 0"], (["a 0", "a 0"], ["b 0", "a 0"])),
+    ],
+    ids=["methods", "seeds", "lengths", "one helps the other"],
+)
+def test_a_worker_goes_on_with_what_is_kin_to_its_last_task_and_keeps_away_from_the_others(tasks, expected):
+    """Tasks by the words of their kin, which two workers finish in turn."""
     pool = processes._Pool("", 2)
     pool._kin = {number: tuple(task.split()) for number, task in enumerate(tasks)}
     pool._waiting, pool._lost = deque(pool._kin), Counter()
     pool._workers = [SimpleNamespace(kin=()), SimpleNamespace(kin=())]
-    done = {0: [], 1: []}
+    done = ([], [])
     for turn in range(len(tasks)):
         one = pool._workers[turn % 2]
         number = pool._next(one)
         one.kin = pool._kin[number]
         done[turn % 2].append(tasks[number])
-    assert done == {0: ["a 0", "a 0", "a 1", "a 1"], 1: ["b 0", "b 0", "b 1", "b 1"]}
-    # One that was lost, and those that are kin to none, go first come, first served.
+    assert done == expected
+
+
+def test_a_task_that_was_lost_goes_first_and_those_without_kin_in_their_order():
+    pool = processes._Pool("", 2)
+    pool._kin = {0: ("a", "0"), 1: ("a", "0"), 3: ("b", "0")}
+    pool._workers = [SimpleNamespace(kin=("a", "0")), SimpleNamespace(kin=())]
     pool._waiting, pool._lost = deque([3, 0, 1]), Counter([3])
-    pool._workers[0].kin = ("a", "0")
     assert pool._next(pool._workers[0]) == 3
     pool._kin = {7: (), 8: ()}
     pool._waiting = deque(pool._kin)

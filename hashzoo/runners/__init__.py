@@ -56,7 +56,8 @@ class Kind:
 class Task:
     """One thing to do: plain JSON for the `Doer`, the CPU threads that it takes, and whether it takes a GPU.
 
-    `kin` says with which others it computes something alike, the nearest last: one worker does them better than two.
+    `kin` says with which others it computes something alike: with those of the same first word, and more with those of
+    which more words are the same. One worker does them better than two.
     """
 
     words: Mapping[str, Any]

@@ -45,7 +45,7 @@ def train(
     def task_of(number: int, cell: Cell, **words: Any) -> Task:
         plan = plans[number]
         about = {"plan": number, "cell": asdict(cell)}
-        kin = (f"{number} {cell.method} {cell.encoders}", f"{cell.seed}")
+        kin = (f"{number} {cell.method} {cell.encoders}", f"seed {cell.seed}", f"{cell.bits} bits")
         return Task({**about, **words}, plan.recipe(cell).threads(plan.threads), gpus[number], kin)
 
     with runner.workers(kind) as workers:

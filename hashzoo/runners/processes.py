@@ -7,6 +7,7 @@ Here a lost worker costs its own task one try, and nothing else.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -80,16 +81,15 @@ class _Pool:
                     self._tell("start", one.task, {})
 
     def _next(self, one: _Worker) -> int:
-        """The first waiting task of those nearest to what the worker did last, and far from what the others do."""
+        """The first waiting task of those nearest to what the worker did last, and then farthest from the others'."""
         first = self._waiting[0]
         if self._lost[first] or not self._kin[first]:
             return self._waiting.popleft()
         others = [other.kin for other in self._workers if other is not one]
 
-        def liking(task: int) -> tuple[bool, ...]:
+        def liking(task: int) -> tuple[int, int]:
             kin = self._kin[task]
-            coarse = all(kin[:1] != other[:1] for other in others)
-            return kin == one.kin, kin not in others, kin[:1] == one.kin[:1], coarse
+            return _nearness(kin, one.kin), -max((_nearness(kin, other) for other in others), default=0)
 
         best = max(self._waiting, key=liking)
         self._waiting.remove(best)
@@ -139,6 +139,11 @@ class _Pool:
             one.process.terminate()
         for one in self._workers:
             one.end()
+
+
+def _nearness(kin: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many words of two kins are alike, from the first on."""
+    return sum(1 for _ in itertools.takewhile(lambda words: words[0] == words[1], zip(kin, other, strict=False)))
 
 
 @dataclass(eq=False)
