@@ -144,19 +144,19 @@ class _CodeLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, codes: Tensor, partners: Tensor, similarity: Tensor, balanced: bool, scale: float) -> Tensor:
         weights, (of_codes, of_partners, *_) = pair_weights(similarity, balanced), ctx.needs_input_grad
-        value, own, scaled = None, None, codes * scale
+        values: list[Tensor] = []
         theirs: list[Tensor] = []
+        own, scaled = None, codes * scale
         for others, similar in _pairs_in_blocks(len(codes), partners, similarity):
             slope = scaled @ others.T
-            part = _likelihood_(slope, similar, weights)
-            value = part if value is None else value + part
+            values.append(_likelihood_(slope, similar, weights))
             if of_codes:
                 own = slope @ others if own is None else own.addmm_(slope, others)
             if of_partners:
                 theirs.append(slope.T @ codes)
         ctx.save_for_backward(own, theirs[0] if len(theirs) == 1 else torch.cat(theirs) if theirs else None)
         ctx.scale = scale
-        return value
+        return sum(values[1:], start=values[0])
 
     @staticmethod
     @once_differentiable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -11,7 +13,7 @@ from hashzoo.losses import shared_labels
 from hashzoo.train import Descent
 from hashzoo_distill.adversary import DIRECTIONS, Teacher, policy
 from hashzoo_distill.neighbours import Relation, chunks, neighbours
-from hashzoo_distill.networks import CodeNetworks, teacher_features
+from hashzoo_distill.networks import CodeNetworks, Features, teacher_features
 from hashzoo_distill.triplets import Triplets, distance, hinge, pair_entropy
 
 REWARD_BASE = 10.0
@@ -43,7 +45,7 @@ class SchGan(Teacher):
         super().__init__(**settings)  # type: ignore[arg-type]
         self.margin, self.gamma, self.labels, self.labelled = margin, gamma, labels, labelled
 
-    def networks(self, features: dict[str, Tensor]) -> CodeNetworks:
+    def networks(self, features: Mapping[str, Tensor | Features]) -> CodeNetworks:
         return CodeNetworks(features, self.bits, self.hidden, classes=self.labels.shape[1])
 
     def discriminator_terms(

@@ -207,6 +207,7 @@ def _precision(job: Job, similar: Relation) -> float:
     rows = torch.arange(similar.n)[:: -(-similar.n // MEASURED)]
     for part in chunks(rows, similar.n):
         near = similar(part)
-        found += near.sum().item()
-        right += near.logical_and_(shared_labels(labels[part], labels).bool().cpu()).sum().item()
+        shared = shared_labels(labels[part], labels).bool().cpu()
+        found += int(near.sum())
+        right += int((near & shared).sum())
     return right / found
