@@ -12,7 +12,7 @@ from hashzoo_distill.networks import Features
 
 CHUNK = 256  # rows at most whose answers are made at a time
 NUMBERS = 2**26  # of distances, of pairs of rows or of a space, that are held at a time
-KEPT = 2**33  # pairs of rows, a bit each, up to which a relation is kept whole: 92,681 rows in 1 GB
+KEPT = 2**32  # pairs of rows, a bit each, up to which a relation is kept whole: 65,536 rows in half a gigabyte
 
 
 def chunks(rows: Tensor, partners: int) -> tuple[Tensor, ...]:
@@ -77,10 +77,12 @@ class Relation:
     """
 
     def __init__(self, related: Callable[[Tensor], Tensor], n: int):
-        self.n, self._related, self._kept = n, related, None
+        self.n, self._related = n, related
+        self._kept: np.ndarray | None = None
         if n * n <= KEPT:
-            parts = chunks(torch.arange(n), n)
-            self._kept = np.concatenate([np.packbits(related(part).numpy(), axis=1) for part in parts])
+            self._kept = np.empty((n, -(-n // 8)), dtype=np.uint8)
+            for part in chunks(torch.arange(n), n):
+                self._kept[part.numpy()] = np.packbits(related(part).numpy(), axis=1)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """What is related to each of some rows, (q,): (q, n) bool, on the CPU, which is the caller's."""
