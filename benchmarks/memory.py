@@ -1,17 +1,18 @@
 """How much memory does a cell take of a million pairs, and of ten million database items?
 
     python benchmarks/memory.py [WHAT ...] [--rows 10000,100000,1000000] [--bits 64] [--steps 4] [--limit 8]
-                                [--queries 10000] [--stored float16] [--folder FOLDER] [--quick] [--json]
-                                [--figure FILE.svg] [--read FILE.json]
+                                [--queries 10000] [--stored float16] [--set METHOD.trainer.SETTING=VALUE ...]
+                                [--folder FOLDER] [--quick] [--json] [--figure FILE.svg] [--read FILE.json]
 
 WHAT is the name of a method, `evaluation` or `encoding`; by default soda, dcmh, resnet, cmfh, lemon and both of these.
 
 A method is trained by `hashzoo.bench`, as any cell is: on a prepared data set of random features (512 numbers a row,
 24 labels) with 1,000 queries, and the first 20,000 training rows as the database; it is encoded, evaluated and written.
-Its trainer makes one pass or iteration, of which no more than `--steps` batches: what a step needs does not grow with
-their number, and at a million rows a batch of DCMH takes a second. Trainers that take no batches from their job see all
-rows. `evaluation` is every metric of one direction for `--queries` queries, `encoding` the codes of both modalities,
-block by block, through linear towers. Their database has ten times the rows of `--rows`.
+Its trainer makes one pass or iteration of each kind, of which no more than `--steps` batches: what a step needs does
+not grow with their number, and at a million rows a batch of DCMH takes a second. Trainers that take no batches see all
+rows. `--set` is that of `hashzoo bench`. `evaluation` is every metric of one direction for `--queries` queries,
+`encoding` the codes of both modalities, block by block, through linear towers. Their database has ten times the rows of
+`--rows`.
 
 Each is measured in a process of its own. `peak` is the most private memory that it held (RssAnon of Linux, looked at
 every 20 ms): pages of files that are mapped, such as cached features, are the system's to take back, and do not count.
@@ -25,7 +26,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import itertools
 import json
 import os
 import resource
@@ -48,7 +48,7 @@ BLOCK = 8192  # rows that are drawn at once
 OF_DATABASE = ("evaluation", "encoding")
 DEFAULT = ("soda", "dcmh", "resnet", "cmfh", "lemon", *OF_DATABASE)
 QUICK = ("dcmh", "cmfh", *OF_DATABASE)
-ONE = ("epochs", "teacher_epochs", "student_epochs", "label_epochs", "iterations")  # settings that are passes
+ONE = ("epochs", "teacher_epochs", "student_epochs", "label_epochs", "rounds", "iterations")  # settings that are passes
 LOOK_S = 0.02
 
 
@@ -89,15 +89,17 @@ def passes(method: str) -> list[str]:
     return [f"{method}.trainer.{setting}=1" for setting in ONE if setting in known]
 
 
-def train(method: str, bits: int, steps: int, folder: Path) -> None:
+def train(method: str, bits: int, steps: int, given: list[str], folder: Path) -> None:
     """One cell."""
-    import hashzoo
-    from hashzoo.train import Job
+    import torch
 
-    whole = Job.batches
-    Job.batches = lambda job, size: itertools.islice(whole(job, size), steps)  # type: ignore[method-assign]
-    given = {"dataset": "files/random", "encoders": "given", "runs": folder / "runs", "fresh": True}
-    results = hashzoo.bench([method], [bits], settings=passes(method), **given)["results"]
+    import hashzoo
+
+    whole = torch.Tensor.tensor_split  # divides the shuffled rows of a pass into batches, and nothing else
+    torch.Tensor.tensor_split = lambda order, parts: whole(order, parts)[:steps]  # type: ignore[method-assign]
+    files = {"dataset": "files/random", "encoders": "given", "runs": folder / "runs", "fresh": True}
+    settings = passes(method) + [one for one in given if one.startswith(f"{method}.")]
+    results = hashzoo.bench([method], [bits], settings=settings, **files)["results"]
     failed = [result["reason"] for result in results if result["status"] != "ok"]
     if failed:
         raise MemoryError(failed[0]) if refused(failed[0]) else RuntimeError(failed[0])
@@ -154,7 +156,7 @@ def child(asked: argparse.Namespace) -> None:
     run = {
         "evaluation": functools.partial(evaluation, rows, asked.queries, asked.bits),
         "encoding": functools.partial(encoding, rows, asked.bits, asked.stored, asked.folder),
-    }.get(what, functools.partial(train, what, asked.bits, asked.steps, asked.folder))
+    }.get(what, functools.partial(train, what, asked.bits, asked.steps, asked.set, asked.folder))
     fits = True
     try:
         run()
@@ -212,6 +214,7 @@ def measure(asked: argparse.Namespace) -> list[dict[str, Any]]:
                 "--queries",
                 str(asked.queries),
             ]
+            command += [word for one in asked.set for word in ("--set", one)]
             result = measured([*command, "--folder", folder])
             print(f"{what}, {rows:,} rows: {result}", file=sys.stderr)
             return {"what": what, "rows": rows, **result}
@@ -275,6 +278,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="batches of a pass over the training rows")
     parser.add_argument("--limit", type=float, default=8.0, help="GB of private memory that a process may hold")
     parser.add_argument("--stored", choices=("float16", "float32"), default="float16")
+    parser.add_argument("--set", action="append", default=[], help="settings of cells")
     parser.add_argument("--folder", type=Path, help="where the data are made; a temporary folder otherwise")
     parser.add_argument("--quick", action="store_true", help="fewer rows and methods, in under a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

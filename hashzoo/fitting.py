@@ -153,7 +153,7 @@ def _telling(encoded: Encoded, rows: np.ndarray) -> np.ndarray:
 
 def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, rows: np.ndarray) -> Codes:
     """Codes of some rows, in blocks; what a tower gives is checked here, for every method alike."""
-    blocks = []
+    packed = np.empty((len(rows), -(-cell.bits // 8)), dtype=np.uint8)
     for start in range(0, len(rows), 8192):
         values = encode(tower, torch.from_numpy(take(inputs, rows[start : start + 8192])))
         if values.ndim != 2 or values.shape[1] != cell.bits:
@@ -163,8 +163,8 @@ def _codes(cell: Cell, role: str, tower: torch.nn.Module, inputs: np.ndarray, ro
             )
         if not torch.isfinite(values).all():
             raise HashzooError(f"the {role} tower of '{cell.method}' gave values that are not finite", exit_code=1)
-        blocks.append(pack((values > 0).numpy()).data)
-    return Codes(np.concatenate(blocks), cell.bits)
+        packed[start : start + 8192] = pack((values > 0).numpy()).data
+    return Codes(packed, cell.bits)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from torch.nn.functional import mse_loss, softplus
 from hashzoo import fused
 from hashzoo.model import Outputs
 from hashzoo.train import Batch
+
+WHOLE = 2**24  # pairs of codes up to which all are compared at once, in matrices of 64 MB
+BLOCK = (
+    2**20
+)  # pairs that are compared at a time where there are more: what the second-level cache holds is done sooner
 
 
 class Loss(nn.Module):
@@ -34,7 +40,9 @@ def shared_labels(a: Tensor, b: Tensor) -> Tensor:
     return (a @ b.T).gt_(0)  # in place: a comparison that gives bool takes ten times as long on a CPU
 
 
-def pair_likelihood(theta: Tensor, similarity: Tensor, balanced: bool = False) -> Tensor:
+def pair_likelihood(
+    theta: Tensor, similarity: Tensor, balanced: bool = False, weights: tuple[float, float] | None = None
+) -> Tensor:
     """Negative log-likelihood of pairs: -mean(S theta - log(1 + exp(theta))). DCMH (CVPR 2017), eq. 1.
 
     Args:
@@ -42,14 +50,25 @@ def pair_likelihood(theta: Tensor, similarity: Tensor, balanced: bool = False) -
         similarity: (A, B) in {0, 1}.
         balanced: similar and dissimilar pairs weigh one half each, however many there are. This departs
             from the papers: where few pairs are similar the plain mean may collapse to constant codes.
+        weights: of a similar and of a dissimilar pair, where these are a block of all pairs; see `pair_weights`.
     """
-    return _PairLikelihood.apply(theta, similarity, balanced)
+    return _PairLikelihood.apply(theta, similarity, weights or pair_weights(similarity, balanced))
+
+
+def pair_weights(similarity: Tensor, balanced: bool) -> tuple[float, float]:
+    """What a similar and a dissimilar pair weigh in `pair_likelihood`: all weights add up to 1."""
+    pairs, positives = similarity.numel(), similarity.sum().item()
+    if balanced and 0 < positives < pairs:
+        return 1 / (2 * positives), 1 / (2 * (pairs - positives))
+    return 1 / pairs, 1 / pairs
 
 
 def code_likelihood(
     codes: Tensor, partners: Tensor, similarity: Tensor, balanced: bool = False, scale: float = 0.5
 ) -> Tensor:
-    """`pair_likelihood` of theta_ij = scale <h_i, h'_j>, which is made and left behind in one piece of memory.
+    """`pair_likelihood` of theta_ij = scale <h_i, h'_j>, of which no more is kept than the gradients of codes.
+
+    More than 2^24 pairs are compared in blocks of partners.
 
     Args:
         codes: h, (A, bits).
@@ -61,16 +80,38 @@ def code_likelihood(
     return _CodeLikelihood.apply(codes, partners, similarity, balanced, scale)
 
 
-def _likelihood_(theta: Tensor, similarity: Tensor, balanced: bool) -> Tensor:
+def in_blocks(term: Callable[[Tensor, slice], Tensor], codes: Tensor, partners: int) -> Tensor:
+    """The sum of a term over blocks of partners; a block leaves its gradient, and no matrix of pairs.
+
+    Up to 2^24 pairs of a code and a partner there is one block.
+
+    Args:
+        term: of the codes and of some partners, `partners[rows]`: a scalar. Only `codes` get a gradient.
+        codes: (A, bits).
+        partners: how many there are, such as the rows of a table of codes.
+    """
+    return _InBlocks.apply(codes, term, partners)
+
+
+def _block(codes: int, partners: int) -> int:
+    """How many partners meet all codes at a time."""
+    return partners if codes * partners <= WHOLE else max(BLOCK // codes, 1)
+
+
+def _pairs_in_blocks(codes: int, partners: Tensor, similarity: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+    size = _block(codes, len(partners))
+    if size >= len(partners):
+        return [(partners, similarity)]  # as they are: making slices takes a tenth of a likelihood inside a batch
+    return zip(partners.split(size), similarity.split(size, dim=1), strict=True)
+
+
+def _likelihood_(theta: Tensor, similarity: Tensor, weights: tuple[float, float]) -> Tensor:
     """sum(w (log(1 + exp(theta)) - S theta)); theta, contiguous, becomes its gradient, w (sigmoid(theta) - S)."""
-    pairs, positives = theta.numel(), similarity.sum().item()
-    similar = dissimilar = 1 / pairs
-    if balanced and 0 < positives < pairs:
-        similar, dissimilar = 1 / (2 * positives), 1 / (2 * (pairs - positives))
+    similar, dissimilar = weights
     similarity = similarity.to(theta.dtype)
     if theta.device.type == "cpu" and theta.dtype == torch.float32:
-        weights = np.float32(similar), np.float32(dissimilar)
-        return theta.new_tensor(fused.likelihood(theta.numpy(), similarity.contiguous().numpy(), *weights))
+        numbers = np.float32(similar), np.float32(dissimilar)
+        return theta.new_tensor(fused.likelihood(theta.numpy(), similarity.contiguous().numpy(), *numbers))
     weight = similarity * (similar - dissimilar) + dissimilar
     value = (weight * (softplus(theta) - similarity * theta)).sum()
     theta.sigmoid_().sub_(similarity).mul_(weight)
@@ -81,9 +122,9 @@ class _PairLikelihood(torch.autograd.Function):
     """The likelihood with its gradient: torch's own log-sigmoid keeps and passes over many more matrices."""
 
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, similarity: Tensor, balanced: bool) -> Tensor:
+    def forward(ctx: Any, theta: Tensor, similarity: Tensor, weights: tuple[float, float]) -> Tensor:
         slope = theta.clone(memory_format=torch.contiguous_format)
-        value = _likelihood_(slope, similarity, balanced)
+        value = _likelihood_(slope, similarity, weights)
         ctx.save_for_backward(slope)
         return value
 
@@ -95,25 +136,58 @@ class _PairLikelihood(torch.autograd.Function):
 
 
 class _CodeLikelihood(torch.autograd.Function):
-    """The likelihood of inner products, whose scales are applied to codes: they are smaller than matrices of pairs."""
+    """The likelihood of inner products: codes are smaller than matrices of pairs, and so are their gradients.
+
+    Therefore scales are applied to codes, and gradients are made together with the value.
+    """
 
     @staticmethod
     def forward(ctx: Any, codes: Tensor, partners: Tensor, similarity: Tensor, balanced: bool, scale: float) -> Tensor:
-        slope = (codes * scale) @ partners.T
-        value = _likelihood_(slope, similarity, balanced)
-        ctx.save_for_backward(codes, partners, slope)
+        weights, (of_codes, of_partners, *_) = pair_weights(similarity, balanced), ctx.needs_input_grad
+        values: list[Tensor] = []
+        theirs: list[Tensor] = []
+        own, scaled = None, codes * scale
+        for others, similar in _pairs_in_blocks(len(codes), partners, similarity):
+            slope = scaled @ others.T
+            values.append(_likelihood_(slope, similar, weights))
+            if of_codes:
+                own = slope @ others if own is None else own.addmm_(slope, others)
+            if of_partners:
+                theirs.append(slope.T @ codes)
+        ctx.save_for_backward(own, theirs[0] if len(theirs) == 1 else torch.cat(theirs) if theirs else None)
         ctx.scale = scale
-        return value
+        return sum(values[1:], start=values[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        codes, partners, slope = ctx.saved_tensors
         gradient = gradient * ctx.scale
-        needed = ctx.needs_input_grad
-        own = (slope @ partners).mul_(gradient) if needed[0] else None
-        theirs = (slope.T @ codes).mul_(gradient) if needed[1] else None
+        own, theirs = (None if slope is None else slope * gradient for slope in ctx.saved_tensors)
         return own, theirs, None, None, None
+
+
+class _InBlocks(torch.autograd.Function):
+    """The gradient of each block is made with its value."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, term: Callable[[Tensor, slice], Tensor], partners: int) -> Tensor:
+        value, slope = codes.new_zeros(()), torch.zeros_like(codes)
+        size = _block(len(codes), partners)
+        for start in range(0, partners, size):
+            with torch.enable_grad():
+                own = codes.detach().requires_grad_()
+                part = term(own, slice(start, start + size))
+                (gradient,) = torch.autograd.grad(part, own)
+            value += part.detach()
+            slope += gradient
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * gradient, None, None
 
 
 def quantisation(values: Tensor, codes: Tensor) -> Tensor:

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from hashzoo import fused
+from hashzoo import fused, losses
 from hashzoo.losses import (
     Loss,
     Pairwise,
     bit_balance,
     code_likelihood,
+    in_blocks,
     pair_likelihood,
+    pair_weights,
     quantisation,
     shared_labels,
     sign,
@@ -74,6 +76,46 @@ def test_fixed_partners_get_no_gradient_and_codes_may_be_their_own_partners():
     (own,) = torch.autograd.grad(code_likelihood(image, image, similarity), image)
     (slow,) = torch.autograd.grad(pair_likelihood(image @ image.T / 2, similarity), image)
     torch.testing.assert_close(own, slow)
+
+
+@pytest.fixture
+def blocks_of_two(monkeypatch):
+    monkeypatch.setattr(losses, "WHOLE", 29)
+    monkeypatch.setattr(losses, "BLOCK", 13)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("blocks_of_two")
+def test_blocks_of_partners_change_nothing(kind):
+    codes, partners = (values.to(kind, copy=True).requires_grad_() for values in (IMAGE, TEXT[:5]))
+    similarity = shared_labels(LABELS, LABELS[:5]).to(kind)
+    weights = pair_weights(similarity, balanced=True)
+
+    def term(codes, rows):
+        assert len(partners[rows]) in (1, 2)
+        return pair_likelihood(codes @ partners[rows].T / 2, similarity[:, rows], weights=weights)
+
+    slow = pair_likelihood(codes @ partners.T / 2, similarity, balanced=True)
+    wanted = torch.autograd.grad(3 * slow, [codes, partners])
+    found = code_likelihood(codes, partners, similarity, balanced=True)
+    torch.testing.assert_close(found, slow)
+    for own, right in zip(torch.autograd.grad(3 * found, [codes, partners]), wanted, strict=True):
+        torch.testing.assert_close(own, right)
+    found = in_blocks(term, codes, len(partners))
+    torch.testing.assert_close(found, slow)
+    torch.testing.assert_close(torch.autograd.grad(3 * found, codes), wanted[:1])
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+def test_a_likelihood_keeps_no_matrix_of_pairs():
+    codes = torch.ones(6, 4, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+    ):
+        code_likelihood(codes, torch.ones(50, 4), torch.ones(6, 50))
+        in_blocks(lambda codes, rows: (codes @ torch.ones(50, 4)[rows].T).square().sum(), codes, 50)
+    assert max(kept) <= 24
 
 
 @pytest.mark.parametrize("spread", [1, 10, 100, 1000])

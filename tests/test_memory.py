@@ -16,19 +16,14 @@ from hashzoo.data.prepared import Rows
 from hashzoo.fitting import encode_rows
 from hashzoo.linear import Projection
 from hashzoo.model import Towers
+from hashzoo.settings import keywords, plain
 from hashzoo.testing import largest_tensor, toy_job
 from hashzoo.testing.kit import Subject
 from hashzoo.testing.trial import recipe_of
 
-PASSES = ("epochs", "teacher_epochs", "student_epochs", "label_epochs", "iterations", "rounds")
-# These two hold the similarity of all pairs of rows; their README says how many rows fit.
-OF_ALL_PAIRS = {"ukd", "skdch"}
-METHODS = [
-    (plugin, method)
-    for plugin in zoo.load().plugins
-    for method in plugin.offers.get("method", ())
-    if method.name not in OF_ALL_PAIRS
-]
+SHORT = dict.fromkeys(("epochs", "teacher_epochs", "student_epochs", "label_epochs", "iterations", "rounds"), 1)
+SHORT |= {"batch": 64, "teacher_batch": 64}
+METHODS = [(plugin, method) for plugin in zoo.load().plugins for method in plugin.offers.get("method", ())]
 
 
 def largest_of(plugin: zoo.Plugin, method: object, rows: int) -> int:
@@ -38,12 +33,9 @@ def largest_of(plugin: zoo.Plugin, method: object, rows: int) -> int:
     widths = {role: {"pooled": 12} for role in (*method.extra, "image", "text")}
     loss = recipe.sections["loss"].build() if "loss" in recipe.sections else None
     toy = toy_job(rows=rows, bits=8, classes=12, widths=widths, loss=loss, **({"head": head.build} if head else {}))
-    trainer = recipe.sections["trainer"].build()
-    for name in PASSES:
-        if hasattr(trainer, name):
-            setattr(trainer, name, 1)
-    if hasattr(trainer, "batch"):
-        trainer.batch = 64
+    section = recipe.sections["trainer"]
+    short = {name: SHORT[name] for name in SHORT.keys() & keywords(section.target).keys()}
+    trainer = section.target(**{**plain(section.settings), **short})
     return largest_tensor(lambda: trainer.fit(toy.job))
 
 

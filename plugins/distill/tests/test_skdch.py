@@ -111,6 +111,17 @@ def test_labels_that_are_not_given_change_nothing():
     assert not same(towers, fitted(given.job, **SHORT))
 
 
+def test_nothing_that_is_held_changes_what_is_learned(monkeypatch):
+    one, other = toy(), toy()
+    towers = fitted(one.job, **SHORT)
+    monkeypatch.setattr("hashzoo_distill.neighbours.KEPT", 0)
+    monkeypatch.setattr("hashzoo_distill.neighbours.NUMBERS", 300)
+    monkeypatch.setattr("hashzoo_distill.networks.WHOLE", 0)
+    again = fitted(other.job, **SHORT)
+    for name, value in towers.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value)
+
+
 @pytest.mark.parametrize("labelled", [0.5, 1.0])
 def test_it_learns_and_logs_its_stages(labelled):
     made = toy(rows=200)

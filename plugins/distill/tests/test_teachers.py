@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hashzoo_distill.neighbours import neighbours
-from hashzoo_distill.networks import CodeNetworks
+from hashzoo_distill.neighbours import NearestRows, Relation, neighbours
+from hashzoo_distill.networks import CodeNetworks, Features
 from hashzoo_distill.skdch import SchGan
 from hashzoo_distill.triplets import Triplets
 from hashzoo_distill.ukd import Ugach
 
 from hashzoo import HashzooError
+from hashzoo.testing import toy_job
 
 ROWS, BITS, CLASSES = 10, 5, 3
 SETTINGS = {"bits": BITS, "hidden": 7, "epochs": 1, "rounds": 1, "batch": 4, "lr": 1e-3, "weight_decay": 0.0}
@@ -151,47 +152,62 @@ def test_the_generators_terms(networks, number):
     check_gradient(networks, lambda: sum(terms().values()))
 
 
+def related(similar):
+    return lambda places: similar[places]
+
+
 def test_triplets_hold_what_is_known_and_nothing_else():
     rows = torch.tensor([0, 2, 5, 8, 9])
     similar = torch.tensor([[0, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 0, 0], [1, 1, 1, 1, 0]]) > 0
-    triplets = Triplets(rows, similar, ROWS, torch.Generator().manual_seed(0))
-    batches = list(triplets.queries(2))
-    assert [len(batch) for batch in batches] == [2, 2]
-    query = torch.cat(batches)
-    assert sorted(query.tolist()) == [0, 2, 5, 8], "row 9 is similar to all"
+    triplets = Triplets(rows, related(similar), ROWS, torch.Generator().manual_seed(0))
     known = {0: {0, 2}, 2: {0, 2}, 5: {5, 8, 9}, 8: {5, 8}}
-    positive, negative = triplets.positives(query, 40), triplets.negatives(query, 40)
-    for q, drawn, others in zip(query.tolist(), positive.tolist(), negative.tolist(), strict=True):
-        assert set(drawn) == known[q]
-        assert set(others) == set(rows.tolist()) - known[q]
-    everyone = torch.arange(ROWS).expand(len(query), ROWS)
-    for q, flags in zip(query.tolist(), triplets.are_positives(query, everyone).tolist(), strict=True):
-        assert {row for row, flag in enumerate(flags) if flag} == known[q]
+    everyone, seen = torch.arange(ROWS), []
+    for queries in triplets.batches(2):
+        positive, negative = queries.positives(40), queries.negatives(40)
+        flags = queries.are_positives(everyone.expand(len(queries.rows), ROWS))
+        for q, drawn, others, flag in zip(queries.rows.tolist(), positive, negative, flags, strict=True):
+            assert set(drawn.tolist()) == known[q] == set(everyone[flag].tolist())
+            assert set(others.tolist()) == set(rows.tolist()) - known[q]
+            seen.append(q)
+    assert sorted(seen) == [0, 2, 5, 8], "row 9 is similar to all"
+
+
+def test_rows_that_are_drawn_in_parts_are_the_same(monkeypatch):
+    similar = torch.rand(ROWS, ROWS, generator=torch.Generator().manual_seed(1)) < 0.4
+    found = []
+    for numbers in (2**26, 3 * ROWS):
+        monkeypatch.setattr("hashzoo_distill.neighbours.NUMBERS", numbers)
+        triplets = Triplets(torch.arange(ROWS), related(similar), ROWS, torch.Generator().manual_seed(0))
+        found.append([torch.cat([q.positives(5), q.negatives(5)], dim=1) for q in triplets.batches(ROWS)])
+    assert torch.equal(found[0][0], found[1][0])
 
 
 def test_rows_that_are_all_similar_make_no_triplets():
     with pytest.raises(HashzooError, match="give more rows"):
-        Triplets(torch.arange(3), torch.ones(3, 3, dtype=torch.bool), 3, torch.Generator())
+        Triplets(torch.arange(3), related(torch.ones(3, 3, dtype=torch.bool)), 3, torch.Generator())
 
 
 def test_a_generator_chooses_by_distance_and_spares_positives(features):
     similar = torch.zeros(ROWS, ROWS, dtype=torch.bool)
     similar[0, 1] = True
-    triplets = Triplets(torch.arange(ROWS), similar, ROWS, torch.Generator().manual_seed(0))
+    triplets = Triplets(torch.arange(ROWS), related(similar), ROWS, torch.Generator().manual_seed(0))
     codes = torch.full((ROWS, 2), 40.0)
     codes[:3] = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.1]])
     teacher = Ugach(margin=1, intra=0, candidates=1, **SETTINGS)
-    query = torch.zeros(200, dtype=torch.long)
-    free = teacher._choose((codes, codes), triplets, query, spare_positives=False)
-    spared = teacher._choose((codes, codes), triplets, query, spare_positives=True)
+    (queries,) = (queries for queries in triplets.batches(1) if queries.rows == 0)
+    free = torch.cat([teacher._choose((codes, codes), queries, spare_positives=False) for _ in range(200)])
+    spared = torch.cat([teacher._choose((codes, codes), queries, spare_positives=True) for _ in range(200)])
     assert (free < 2).float().mean() > 0.5
     assert (spared != 0).all(), "a row is similar to itself"
     assert (spared != 1).all()
     assert (spared == 2).float().mean() > 0.5
 
 
-def test_neighbours_are_the_nearest_of_any_space(features):
-    found = neighbours(features.values(), 3)
+@pytest.mark.parametrize("numbers", [20, 2**26])  # blocks of two rows, or all
+def test_neighbours_are_the_nearest_of_any_space(features, numbers, monkeypatch):
+    monkeypatch.setattr("hashzoo_distill.neighbours.NUMBERS", numbers)
+    everyone = torch.arange(ROWS)
+    found = neighbours(features.values(), 3, everyone)
     for row in range(ROWS):
         expected = set()
         for space in features.values():
@@ -199,4 +215,32 @@ def test_neighbours_are_the_nearest_of_any_space(features):
             expected |= set(np.argsort(distances)[:3].tolist())
         assert set(found[row].nonzero().flatten().tolist()) == expected
     assert torch.equal(neighbours(features.values(), 3, torch.tensor([4, 2])), found[[4, 2]])
-    assert neighbours(features.values(), ROWS + 1).all()
+    assert neighbours(features.values(), ROWS, everyone).all()
+    asked = NearestRows([*features.values()], 3)
+    for rows in ([4, 2], [2, 9, 4, 0], [0]):
+        assert torch.equal(asked(torch.tensor(rows)), found[rows])
+    assert NearestRows([*features.values()], ROWS + 1)(everyone).all()
+
+
+@pytest.mark.parametrize("kept", [0, 2**33])
+def test_a_relation_tells_the_rows_that_it_is_asked_for(kept, monkeypatch):
+    monkeypatch.setattr("hashzoo_distill.neighbours.KEPT", kept)
+    whole, asked = torch.rand(37, 37, generator=torch.Generator().manual_seed(1)) < 0.3, []
+
+    def related(rows):
+        asked.append(len(rows))
+        return whole[rows]
+
+    relation = Relation(related, 37)
+    for rows in ([3, 36, 3], [0]):
+        assert torch.equal(relation(torch.tensor(rows)), whole[rows])
+    assert asked == ([37] if kept else [3, 1])
+
+
+def test_features_are_standardised_as_they_are_taken():
+    job = toy_job(rows=50, widths={"teacher_image": {"pooled": 24}}).job
+    rows = torch.tensor([[3, 49], [0, 3]])
+    everyone = job.standardised("teacher_image")(job.train.extra("teacher_image", torch.arange(50)))
+    features = Features(job, "teacher_image")
+    assert features.shape == everyone.shape
+    assert torch.equal(features[rows], everyone[rows])

@@ -31,12 +31,15 @@ def same(one, other):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.parametrize("partners", [2, 6])
 @pytest.mark.parametrize("balanced", [False, True])
-def test_the_students_loss_and_gradient_are_the_codes(balanced):
+def test_the_students_loss_and_gradient_are_the_codes(balanced, partners, monkeypatch):
+    monkeypatch.setattr("hashzoo.losses.WHOLE", 3 * partners)
+    monkeypatch.setattr("hashzoo.losses.BLOCK", 3 * partners)
     rng = np.random.default_rng(0)
     values, table = rng.normal(size=(3, 4)), 2 * rng.normal(size=(6, 4))
-    similarity = SIMILAR * (rng.uniform(size=(3, 6)) < 0.3)
-    similar = int((similarity > 0).sum())
+    near = rng.uniform(size=(3, 6)) < 0.3
+    similarity, similar = SIMILAR * near, int(near.sum())
     pairs, gradient = 0.0, np.zeros_like(values)
     for b in range(3):
         for j in range(6):
@@ -48,7 +51,7 @@ def test_the_students_loss_and_gradient_are_the_codes(balanced):
     quantisation = sum((math.copysign(1, v) - v) ** 2 / 2 for v in values.flat)
     gradient += 0.7 * (values - np.sign(values))
     h = torch.from_numpy(values).requires_grad_(True)
-    terms = student_terms(h, torch.from_numpy(table), torch.from_numpy(similarity), 0.7, balanced)
+    terms = student_terms(h, torch.from_numpy(table), torch.from_numpy(near), 0.7, balanced)
     sum(terms.values()).backward()
     assert terms["pairs"].item() == pytest.approx(pairs / 18)
     assert terms["quantisation"].item() == pytest.approx(0.7 * quantisation / 18)
@@ -57,9 +60,9 @@ def test_the_students_loss_and_gradient_are_the_codes(balanced):
 
 def test_the_terms_where_their_values_are_known():
     zero, codes = torch.zeros(2, 4), torch.tensor([[1.0, -1.0], [-1.0, -1.0]])
-    pairs = student_terms(zero, zero, torch.eye(2), 1.0, True)["pairs"]
+    pairs = student_terms(zero, zero, torch.eye(2) > 0, 1.0, True)["pairs"]
     assert pairs.item() == pytest.approx(math.log(2) ** 2 / 2)
-    assert student_terms(codes, codes, torch.ones(2, 2), 1.0, True)["quantisation"] == 0
+    assert student_terms(codes, codes, torch.ones(2, 2) > 0, 1.0, True)["quantisation"] == 0
 
 
 def test_labels_change_nothing():
@@ -87,6 +90,17 @@ def test_it_learns_and_logs_its_stages():
     (measured,) = (line["neighbour_precision"] for line in toy.lines if "neighbour_precision" in line)
     share = (toy.labels.astype(int) @ toy.labels.T > 0).mean()
     assert measured > share
+
+
+def test_nothing_that_is_held_changes_what_is_learned(monkeypatch):
+    one, other = ukd_job(), ukd_job()
+    towers = fitted(one.job, **SHORT)
+    monkeypatch.setattr("hashzoo_distill.neighbours.KEPT", 0)
+    monkeypatch.setattr("hashzoo_distill.networks.WHOLE", 0)
+    monkeypatch.setattr("hashzoo_distill.adversary.NUMBERS", 0)
+    again = fitted(other.job, **SHORT)
+    for name, value in towers.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from hashzoo import HashzooError, Job, Towers, Trainer
-from hashzoo.losses import pair_likelihood, quantisation, shared_labels, sign
+from hashzoo.losses import in_blocks, pair_likelihood, pair_weights, quantisation, shared_labels, sign
 from hashzoo.model import Tower
 from hashzoo.train import Descent
 from hashzoo_clip.concepts import MithHead, Parts
@@ -141,7 +141,13 @@ class MithTrainer(Trainer):
 
     def _likelihood(self, table: Tensor, codes: Tensor, similar: Tensor) -> Tensor:
         """NLL of the pairs of all rows, (n, bits), and those of a batch, (B, bits), given (n, B) in {0, 1}."""
-        return pair_likelihood((table @ codes.T).clamp(-LIMIT, LIMIT) / 2, similar, self.balanced_pairs)
+        weights = pair_weights(similar, self.balanced_pairs)
+
+        def of_block(codes: Tensor, rows: slice) -> Tensor:
+            theta = (table[rows] @ codes.T).clamp(-LIMIT, LIMIT) / 2
+            return pair_likelihood(theta, similar[rows], weights=weights)
+
+        return in_blocks(of_block, codes, len(table))
 
 
 def info_nce(image: Tensor, text: Tensor, temperature: float) -> Tensor:

@@ -7,18 +7,20 @@ them away. The discriminator is first trained with negatives drawn at random.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from hashzoo import Job
 from hashzoo.train import Descent
-from hashzoo_distill.networks import CodeNetworks
-from hashzoo_distill.triplets import Triplets, distance
+from hashzoo_distill.networks import CodeNetworks, Features
+from hashzoo_distill.triplets import Queries, Triplets, distance
 
 DIRECTIONS = (("image", "text"), ("text", "image"))
 CHOSEN = 2  # negatives that a generator chooses for a query
 GENERATOR_PASSES = 2  # in each round
+NUMBERS = 2**24  # of candidates' codes that are held at a time
 
 
 class Teacher(ABC):
@@ -66,11 +68,11 @@ class Teacher(ABC):
     ) -> dict[str, Tensor]:
         """Terms over queries (B, 1), the negatives that were chosen for them, (B, k), and their rewards, (B, k)."""
 
-    def networks(self, features: dict[str, Tensor]) -> CodeNetworks:
+    def networks(self, features: Mapping[str, Tensor | Features]) -> CodeNetworks:
         """Untrained networks of the generator; the discriminator's never predict labels."""
         return CodeNetworks(features, self.bits, self.hidden)
 
-    def fit(self, job: Job, features: dict[str, Tensor], triplets: Triplets) -> dict[str, Tensor]:
+    def fit(self, job: Job, features: Mapping[str, Tensor | Features], triplets: Triplets) -> dict[str, Tensor]:
         """Relaxed codes of all training rows by modality, (n, bits).
 
         Args:
@@ -82,8 +84,8 @@ class Teacher(ABC):
         descent = self._descent(discriminator, self.epochs + self.rounds)
         for epoch in range(1, self.epochs + 1):
             for role, other in DIRECTIONS:
-                for query in triplets.queries(self.batch):
-                    positive, negative = triplets.positives(query, 1), triplets.negatives(query, 1)
+                for queries in triplets.batches(self.batch):
+                    query, positive, negative = queries.rows, queries.positives(1), queries.negatives(1)
                     terms = self.discriminator_terms(discriminator, role, other, query[:, None], positive, negative)
                     descent.step(terms, len(query))
             job.log(stage="teacher", epoch=epoch, **descent.end_epoch())
@@ -94,59 +96,72 @@ class Teacher(ABC):
         generator = self.networks(discriminator.features)
         generator_descent = self._descent(generator, self.rounds)
         for number in range(1, self.rounds + 1):
-            for _ in range(GENERATOR_PASSES):
-                self._train_generator(generator, generator_descent, discriminator, triplets)
-            self._train_discriminator(discriminator, descent, generator, triplets)
+            for role, other in DIRECTIONS * GENERATOR_PASSES:
+                self._train_generator(generator, generator_descent, discriminator, triplets, role, other)
+            for role, other in DIRECTIONS:
+                self._train_discriminator(discriminator, descent, generator, triplets, role, other)
             learned = {f"generator_{name}": value for name, value in generator_descent.end_epoch().items()}
             job.log(stage="game", epoch=number, **learned, **descent.end_epoch())
 
     def _train_generator(
-        self, generator: CodeNetworks, descent: Descent, discriminator: CodeNetworks, triplets: Triplets
+        self,
+        generator: CodeNetworks,
+        descent: Descent,
+        discriminator: CodeNetworks,
+        triplets: Triplets,
+        role: str,
+        other: str,
     ) -> None:
-        for role, other in DIRECTIONS:
-            codes = generator.codes(role), generator.codes(other)
-            for query in triplets.queries(max(self.batch // CHOSEN, 1)):
-                negative = self._choose(codes, triplets, query, spare_positives=False)
-                positive = triplets.positives(query, CHOSEN)
-                with torch.no_grad():
-                    anchor = discriminator(role, query[:, None])
-                    similar = distance(anchor, discriminator(other, positive))
-                    reward = self.reward(similar, distance(anchor, discriminator(other, negative)))
-                terms = self.generator_terms(generator, role, other, query[:, None], negative, reward)
-                descent.step(terms, len(query))
+        codes = generator.codes(role), generator.codes(other)
+        for queries in triplets.batches(max(self.batch // CHOSEN, 1)):
+            query, negative = queries.rows, self._choose(codes, queries, spare_positives=False)
+            positive = queries.positives(CHOSEN)
+            with torch.no_grad():
+                anchor = discriminator(role, query[:, None])
+                similar = distance(anchor, discriminator(other, positive))
+                reward = self.reward(similar, distance(anchor, discriminator(other, negative)))
+            terms = self.generator_terms(generator, role, other, query[:, None], negative, reward)
+            descent.step(terms, len(query))
 
     def _train_discriminator(
-        self, discriminator: CodeNetworks, descent: Descent, generator: CodeNetworks, triplets: Triplets
+        self,
+        discriminator: CodeNetworks,
+        descent: Descent,
+        generator: CodeNetworks,
+        triplets: Triplets,
+        role: str,
+        other: str,
     ) -> None:
         count = CHOSEN + self.random_negatives
-        for role, other in DIRECTIONS:
-            codes = generator.codes(role), generator.codes(other)
-            for query in triplets.queries(max(self.batch // count, 1)):
-                chosen = self._choose(codes, triplets, query, spare_positives=True)
-                if self.random_negatives:
-                    chosen = torch.cat([chosen, triplets.negatives(query, self.random_negatives)], dim=1)
-                positive = triplets.positives(query, count)
-                terms = self.discriminator_terms(discriminator, role, other, query[:, None], positive, chosen)
-                descent.step(terms, len(query))
+        codes = generator.codes(role), generator.codes(other)
+        for queries in triplets.batches(max(self.batch // count, 1)):
+            chosen = self._choose(codes, queries, spare_positives=True)
+            if self.random_negatives:
+                chosen = torch.cat([chosen, queries.negatives(self.random_negatives)], dim=1)
+            query, positive = queries.rows, queries.positives(count)
+            terms = self.discriminator_terms(discriminator, role, other, query[:, None], positive, chosen)
+            descent.step(terms, len(query))
 
-    def _choose(self, codes: tuple[Tensor, Tensor], triplets: Triplets, query: Tensor, spare_positives: bool) -> Tensor:
-        """Rows that the generator chooses for each query, (B,) to (B, CHOSEN), by softmax(-d) over random candidates.
+    def _choose(self, codes: tuple[Tensor, Tensor], queries: Queries, spare_positives: bool) -> Tensor:
+        """Rows that the generator chooses for each query, (B, CHOSEN), by softmax(-d) over random candidates.
 
         Args:
-            codes: the generator's, of all rows, of the query's modality and of the other.
-            triplets: what is known, and the source of randomness.
-            query: row numbers.
+            codes: the generator's, of all rows, of the queries' modality and of the other.
+            queries: with what is known of them, and the source of randomness.
             spare_positives: choose none that is known to be similar to the query, where there is another candidate.
         """
-        count = max(triplets.n // self.candidates, CHOSEN)
-        candidates = torch.randint(triplets.n, (len(query), count), generator=triplets.generator)
-        queries, others = codes
-        distances = distance(queries[query][:, None], others[candidates]).cpu()
+        n, generator = queries.triplets.n, queries.triplets.generator
+        count = max(n // self.candidates, CHOSEN)
+        candidates = torch.randint(n, (len(queries.rows), count), generator=generator)
+        own, others = codes
+        size = max(NUMBERS // (count * own.shape[1]), 1)
+        parts = zip(queries.rows.split(size), candidates.split(size), strict=True)
+        distances = torch.cat([distance(own[query][:, None], others[among]) for query, among in parts]).cpu()
         if spare_positives:
-            positives = triplets.are_positives(query, candidates)
+            positives = queries.are_positives(candidates)
             distances = distances.masked_fill(positives & ~positives.all(dim=1, keepdim=True), torch.inf)
         weights = (-distances).softmax(dim=1)
-        places = torch.multinomial(weights, CHOSEN, replacement=True, generator=triplets.generator)
+        places = torch.multinomial(weights, CHOSEN, replacement=True, generator=generator)
         return candidates.gather(1, places)
 
     def _descent(self, networks: CodeNetworks, epochs: int) -> Descent:

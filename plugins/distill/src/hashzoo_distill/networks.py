@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from hashzoo import Job
 
+WHOLE = 2**26  # numbers of features up to which they are held: 256 MB
+
 
 class SigmoidHead(nn.Module):
     """Linear, tanh, linear: the logits of relaxed codes sigmoid(h) in (0, 1); h > 0 where the relaxed bit is over 1/2.
@@ -41,7 +43,7 @@ class CodeNetworks(nn.Module):
         classes: where not 0, networks also predict so many labels from the hidden layer.
     """
 
-    def __init__(self, features: Mapping[str, Tensor], bits: int, hidden: int, classes: int = 0):
+    def __init__(self, features: Mapping[str, Tensor | Features], bits: int, hidden: int, classes: int = 0):
         super().__init__()
         self.features = dict(features)
         self.heads = nn.ModuleDict({r: SigmoidHead({"pooled": x.shape[1]}, bits, hidden) for r, x in features.items()})
@@ -61,16 +63,44 @@ class CodeNetworks(nn.Module):
     @torch.no_grad()
     def codes(self, role: str) -> Tensor:
         """Relaxed codes of all rows, (n, bits)."""
-        rows = torch.arange(len(self.features[role]))
-        return torch.cat([self(role, part) for part in rows.split(1024)])
+        head = self.heads[role]
+        assert isinstance(head, SigmoidHead)
+        found = head.last.weight.new_empty(len(self.features[role]), head.last.out_features)
+        for part in torch.arange(len(found)).split(1024):
+            found[part[0] : part[-1] + 1] = self(role, part)
+        return found
 
 
-@torch.no_grad()
-def teacher_features(job: Job) -> dict[str, Tensor]:
-    """What a teacher sees: standardised features of all training rows by modality, (n, width), of its own encoders."""
-    features, rows = {}, torch.arange(len(job.train))
+class Features:
+    """Standardised features of all training rows, (n, width), which are read from the job when they are taken.
+
+    Args:
+        job: whose rows they are of.
+        role: of the encoder, one of the method's further ones.
+    """
+
+    def __init__(self, job: Job, role: str):
+        self._job, self._role, self._standardised = job, role, job.standardised(role)
+        self.shape, self.device = (len(job.train), job.widths[role]["pooled"]), job.device
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @torch.no_grad()
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Of the rows with these numbers, (...): (..., width)."""
+        taken = self._standardised(self._job.train.extra(self._role, rows.flatten()))
+        return taken.unflatten(0, rows.shape)
+
+
+def teacher_features(job: Job) -> dict[str, Tensor | Features]:
+    """What a teacher sees: standardised features of all training rows by modality, of its own encoders.
+
+    They are held where they are small.
+    """
+    found: dict[str, Tensor | Features] = {}
     for modality in ("image", "text"):
-        role = f"teacher_{modality}"
-        standardised = job.standardised(role)
-        features[modality] = torch.cat([standardised(job.train.extra(role, part)) for part in rows.split(1024)])
-    return features
+        features = Features(job, f"teacher_{modality}")
+        small = features.shape[0] * features.shape[1] <= WHOLE
+        found[modality] = features[torch.arange(len(features))] if small else features
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -10,8 +12,8 @@ from hashzoo import Job, Towers, Trainer
 from hashzoo.losses import shared_labels
 from hashzoo.train import Descent
 from hashzoo_distill.adversary import DIRECTIONS, Teacher, policy
-from hashzoo_distill.neighbours import neighbours
-from hashzoo_distill.networks import CodeNetworks, teacher_features
+from hashzoo_distill.neighbours import Relation, chunks, neighbours
+from hashzoo_distill.networks import CodeNetworks, Features, teacher_features
 from hashzoo_distill.triplets import Triplets, distance, hinge, pair_entropy
 
 REWARD_BASE = 10.0
@@ -43,7 +45,7 @@ class SchGan(Teacher):
         super().__init__(**settings)  # type: ignore[arg-type]
         self.margin, self.gamma, self.labels, self.labelled = margin, gamma, labels, labelled
 
-    def networks(self, features: dict[str, Tensor]) -> CodeNetworks:
+    def networks(self, features: Mapping[str, Tensor | Features]) -> CodeNetworks:
         return CodeNetworks(features, self.bits, self.hidden, classes=self.labels.shape[1])
 
     def discriminator_terms(
@@ -173,8 +175,8 @@ class SkdchTrainer(Trainer):
         descent = Descent.adamw([towers], self.epochs, self.lr, self.encoder_lr, self.weight_decay)
         for epoch in range(1, self.epochs + 1):
             for role, other in DIRECTIONS:
-                for query in triplets.queries(self.batch):
-                    positive, negative = triplets.positives(query, 1)[:, 0], triplets.negatives(query, 1)[:, 0]
+                for queries in triplets.batches(self.batch):
+                    query, positive, negative = queries.rows, queries.positives(1)[:, 0], queries.negatives(1)[:, 0]
                     u = tower[role](inputs[role](query)).sigmoid()
                     rows = torch.cat([positive, negative])
                     u_positive, u_negative = tower[other](inputs[other](rows)).sigmoid().split(len(query))
@@ -187,7 +189,11 @@ class SkdchTrainer(Trainer):
 def label_triplets(job: Job, labels: Tensor, rows: Tensor) -> Triplets:
     """Triplets among some rows, whose labels, of (n, C), say what is similar."""
     known = labels[rows]
-    return Triplets(rows, shared_labels(known, known).bool().cpu(), len(labels), job.generator)
+
+    def similar(places: Tensor) -> Tensor:
+        return torch.cat([shared_labels(known[part], known).bool().cpu() for part in chunks(places, len(known))])
+
+    return Triplets(rows, Relation(similar, len(rows)), len(labels), job.generator)
 
 
 def pseudo_labels(codes: dict[str, Tensor], labels: Tensor, rows: Tensor, hidden: Tensor, count: int) -> Tensor:
@@ -205,13 +211,16 @@ def pseudo_labels(codes: dict[str, Tensor], labels: Tensor, rows: Tensor, hidden
         (q, C).
     """
     sets, set_of = labels[rows].unique(dim=0, return_inverse=True)
-    voters = neighbours(codes.values(), count, hidden)[:, rows]
-    votes = torch.zeros(len(hidden), len(sets)).index_add_(1, set_of.cpu(), voters.float())
-    alone = (~voters.any(dim=1)).nonzero().flatten()
-    if len(alone):
-        nearest = torch.cdist(codes["image"][hidden[alone]], codes["image"][rows]).argmin(dim=1)
-        votes[alone, set_of[nearest].cpu()] = 1
-    return sets[votes.argmax(dim=1)]
+    found = []
+    for part in chunks(hidden, len(labels)):
+        voters = neighbours(codes.values(), count, part)[:, rows]
+        votes = torch.zeros(len(part), len(sets)).index_add_(1, set_of.cpu(), voters.float())
+        alone = (~voters.any(dim=1)).nonzero().flatten()
+        if len(alone):
+            closest = torch.cdist(codes["image"][part[alone]], codes["image"][rows]).argmin(dim=1)
+            votes[alone, set_of[closest].cpu()] = 1
+        found.append(sets[votes.argmax(dim=1)])
+    return torch.cat(found)
 
 
 def student_terms(

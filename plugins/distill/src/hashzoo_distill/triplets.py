@@ -6,13 +6,15 @@ similar to the query and d- that of one that is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hashzoo import HashzooError
+from hashzoo_distill.neighbours import chunks
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -35,7 +37,8 @@ class Triplets:
 
     Args:
         rows: (m,) numbers, among the n training rows, of those whose similarity is known.
-        similar: (m, m) bool, on the CPU; need not be symmetric. A row is taken to be similar to itself.
+        similar: of some of these, (B,) places in 0..m-1, which are similar to them, (B, m) bool, on the CPU and ours to
+            change; need not be symmetric. A row is taken to be similar to itself.
         n: how many training rows there are.
         generator: of all draws.
 
@@ -43,39 +46,64 @@ class Triplets:
         HashzooError: if all rows are similar to each other.
     """
 
-    def __init__(self, rows: Tensor, similar: Tensor, n: int, generator: torch.Generator):
+    def __init__(self, rows: Tensor, similar: Callable[[Tensor], Tensor], n: int, generator: torch.Generator):
         self.rows, self.n, self.generator = rows, n, generator
-        self.similar = similar | torch.eye(len(similar), dtype=torch.bool)
+        self._similar = similar
         self.position = torch.full((n,), -1)
         self.position[rows] = torch.arange(len(rows))
-        self.usable = (~self.similar).any(dim=1).nonzero().flatten()
-        if len(self.usable) == 0:
+        if not any(len(self._queries(part).rows) for part in torch.arange(len(rows)).split(64)):
             raise HashzooError("all rows are similar to each other, so that there are no triplets: give more rows")
 
-    def queries(self, size: int) -> Iterator[Tensor]:
-        """One epoch: the numbers of all rows that something is dissimilar to, shuffled, in batches of at most `size`.
-
-        Batches differ by one row.
-        """
-        order = self.usable[torch.randperm(len(self.usable), generator=self.generator)]
+    def batches(self, size: int) -> Iterator[Queries]:
+        """One epoch: all rows that something is dissimilar to, shuffled, in batches of at most `size`."""
+        order = torch.randperm(len(self.rows), generator=self.generator)
         for part in order.tensor_split(-(-len(order) // size)):
-            yield self.rows[part]
+            queries = self._queries(part)
+            if len(queries.rows):
+                yield queries
 
-    def positives(self, query: Tensor, count: int) -> Tensor:
-        """Rows that are similar to each query, (B,) to (B, count), each drawn alike."""
-        return self._draw(self.similar[self.position[query]], count)
+    def _queries(self, part: Tensor) -> Queries:
+        similar = self._similar(part)
+        similar[torch.arange(len(part)), part] = True
+        usable = torch.from_numpy(~similar.numpy().all(axis=1))  # a tenth of the time of torch's
+        if not usable.all():
+            part, similar = part[usable], similar[usable]
+        return Queries(self.rows[part], similar, self)
 
-    def negatives(self, query: Tensor, count: int) -> Tensor:
-        """Rows that are known to be dissimilar to each query, (B,) to (B, count), each drawn alike."""
-        return self._draw(~self.similar[self.position[query]], count)
 
-    def are_positives(self, query: Tensor, rows: Tensor) -> Tensor:
-        """Which of some rows, (B, c) of all n, are known to be similar to each query, (B,): (B, c) bool."""
-        position = self.position[rows]
-        return self.similar[self.position[query][:, None], position] & (position >= 0)
+@dataclass
+class Queries:
+    """Some rows, and rows that are drawn for them.
 
-    def _draw(self, allowed: Tensor, count: int) -> Tensor:
-        ranks = allowed.cumsum(dim=1, dtype=torch.int32)  # torch.multinomial takes twenty times as long
-        shares = torch.rand(len(allowed), count, generator=self.generator, dtype=torch.float64)
-        wanted = (shares * ranks[:, -1:]).int() + 1
-        return self.rows[torch.searchsorted(ranks, wanted)]
+    Attributes:
+        rows: (B,) numbers among the n training rows.
+        similar: (B, m), which of the rows whose similarity is known are similar to each.
+        triplets: that they are of.
+    """
+
+    rows: Tensor
+    similar: Tensor
+    triplets: Triplets
+
+    def positives(self, count: int) -> Tensor:
+        """Rows that are similar to each query, (B, count), each drawn alike."""
+        return self._draw(count, similar=True)
+
+    def negatives(self, count: int) -> Tensor:
+        """Rows that are known to be dissimilar to each query, (B, count), each drawn alike."""
+        return self._draw(count, similar=False)
+
+    def are_positives(self, rows: Tensor) -> Tensor:
+        """Which of some rows, (B, c) of all n, are known to be similar to each query: (B, c) bool."""
+        position = self.triplets.position[rows]
+        return self.similar.gather(1, position.clamp_min(0)) & (position >= 0)
+
+    def _draw(self, count: int, similar: bool) -> Tensor:
+        shares = torch.rand(len(self.rows), count, generator=self.triplets.generator, dtype=torch.float64)
+        places = []
+        for part in chunks(torch.arange(len(shares)), self.similar.shape[1]):
+            some = slice(part[0], part[-1] + 1)
+            allowed = self.similar[some] if similar else ~self.similar[some]
+            ranks = allowed.cumsum(dim=1, dtype=torch.int32)  # torch.multinomial takes twenty times as long
+            places.append(torch.searchsorted(ranks, (shares[some] * ranks[:, -1:]).int() + 1))
+        return self.triplets.rows[torch.cat(places)]

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from hashzoo import Job, Towers, Trainer
-from hashzoo.losses import sign
+from hashzoo.losses import in_blocks, shared_labels, sign
 from hashzoo.train import Descent
 from hashzoo_distill.adversary import Teacher, policy
-from hashzoo_distill.neighbours import neighbours
+from hashzoo_distill.neighbours import NearestRows, Relation, chunks, neighbours
 from hashzoo_distill.networks import CodeNetworks, teacher_features
 from hashzoo_distill.triplets import Triplets, distance, hinge
 
@@ -144,14 +144,15 @@ class UkdTrainer(Trainer):
 
     def fit(self, job: Job) -> Towers:
         n, features = len(job.train), teacher_features(job)
-        known = neighbours(features.values(), self.graph)
-        codes = self.teacher.fit(job, features, Triplets(torch.arange(n), known, n, job.generator))
-        similar = neighbours((codes[role] for role in SPACES[self.similarity]), max(round(self.neighbours * n), 1))
+        graph = NearestRows([*features.values()], self.graph)
+        codes = self.teacher.fit(job, features, Triplets(torch.arange(n), graph, n, job.generator))
+        spaces, count = [codes[role] for role in SPACES[self.similarity]], max(round(self.neighbours * n), 1)
+        similar = Relation(lambda rows: neighbours(spaces, count, rows), n)
         job.log(stage="game", neighbour_precision=_precision(job, similar))
-        return self._student(job, similar.to(job.device))
+        return self._student(job, similar)
 
-    def _student(self, job: Job, similar: Tensor) -> Towers:
-        """Fit towers to a similarity, (n, n) bool, row i of which says what is similar to row i."""
+    def _student(self, job: Job, similar: Relation) -> Towers:
+        """Fit towers to a relation of the training rows, which says what is similar to a row."""
         towers = self.towers(job)
         tower = {"image": towers.image, "text": towers.text}
         shape = (len(job.train), job.bits)
@@ -166,40 +167,47 @@ class UkdTrainer(Trainer):
                 for batch in job.batches(self.batch):
                     h = tower[role](getattr(batch, role))
                     tables[role][batch.index] = h.detach()
-                    terms = student_terms(
-                        h, tables[other], similar[batch.index].float() * SIMILAR, self.beta, self.balanced_pairs
-                    )
+                    near = similar(batch.index).to(job.device)
+                    terms = student_terms(h, tables[other], near, self.beta, self.balanced_pairs)
                     descents[role].step(terms, len(batch.index))
                 means |= {f"{role}_{name}": value for name, value in descents[role].end_epoch().items()}
             job.log(stage="student", epoch=epoch, **means)
         return towers
 
 
-def student_terms(h: Tensor, table: Tensor, similarity: Tensor, beta: float, balanced: bool) -> dict[str, Tensor]:
+def student_terms(h: Tensor, table: Tensor, similar: Tensor, beta: float, balanced: bool) -> dict[str, Tensor]:
     """The student's loss of a batch over n x B (see `UkdTrainer`).
 
     Args:
         h: (B, bits).
         table: the other tower's outputs, (n, bits).
-        similarity: (B, n) in {0, 0.999}.
+        similar: (B, n) bool; S is 0.999 there.
         beta: weight of the quantisation, each output to its own sign.
         balanced: similar and dissimilar pairs weigh one half each, however many there are.
     """
-    theta = h @ table.T / 2
-    errors = (similarity * theta - softplus(theta)).square()
-    share = (similarity > 0).to(theta).mean()
-    if balanced and 0 < share < 1:
-        errors = errors * torch.where(similarity > 0, 1 / (2 * share), 1 / (2 * (1 - share)))
-    quantisation = beta / 2 * (sign(h.detach()) - h).square().sum() / theta.numel()
-    return {"pairs": errors.mean() / 2, "quantisation": quantisation}
+    pairs, share = similar.numel(), similar.sum().to(h.dtype) / similar.numel()
+
+    def squares(h: Tensor, rows: slice) -> Tensor:
+        theta = h @ table[rows].T / 2
+        errors = (similar[:, rows].to(h.dtype) * SIMILAR * theta - softplus(theta)).square()
+        if balanced and 0 < share < 1:
+            errors = errors * torch.where(similar[:, rows], 1 / (2 * share), 1 / (2 * (1 - share)))
+        return errors.sum() / pairs / 2
+
+    quantisation = beta / 2 * (sign(h.detach()) - h).square().sum() / pairs
+    return {"pairs": in_blocks(squares, h, len(table)), "quantisation": quantisation}
 
 
-def _precision(job: Job, similar: Tensor) -> float:
+def _precision(job: Job, similar: Relation) -> float:
     """Share of pairs, among those said to be similar, that share a label: a measurement, from which nothing is learned.
 
     Over some rows; the code prints it too.
     """
-    rows = torch.arange(len(similar))[:: -(-len(similar) // MEASURED)]
-    labels = job.train.labels.cpu()
-    share = labels[rows] @ labels.T > 0
-    return (share & similar[rows]).sum().item() / similar[rows].sum().item()
+    labels, found, right = job.train.labels, 0, 0
+    rows = torch.arange(similar.n)[:: -(-similar.n // MEASURED)]
+    for part in chunks(rows, similar.n):
+        near = similar(part)
+        shared = shared_labels(labels[part], labels).bool().cpu()
+        found += int(near.sum())
+        right += int((near & shared).sum())
+    return right / found
