@@ -9,7 +9,7 @@ from hashzoo_distill.ukd import SIMILAR, UkdTrainer, student_terms
 
 from hashzoo import evaluate
 from hashzoo.model import encode
-from hashzoo.testing import toy_job
+from hashzoo.testing import share, toy_job
 
 TEACHER = {"teacher_image": {"pooled": 24}, "teacher_text": {"pooled": 16}}
 SHORT = {"teacher_bits": 16, "teacher_hidden": 16, "teacher_epochs": 2, "rounds": 1, "epochs": 2}
@@ -101,6 +101,17 @@ def test_nothing_that_is_held_changes_what_is_learned(monkeypatch):
     again = fitted(other.job, **SHORT)
     for name, value in towers.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value)
+
+
+def test_students_of_all_lengths_share_a_teacher_and_are_those_that_learn_alone():
+    sweep = [(8, {}), (16, {"beta": 0.1}), (8, {"similarity": "image"}), (8, {"rounds": 2})]
+    alone, together = ([toy_job(bits=bits, rows=60, widths=TEACHER) for bits, _ in sweep] for _ in range(2))
+    share(*together)
+    for (_, settings), one, other in zip(sweep, alone, together, strict=True):
+        assert same(*(fitted(toy.job, **SHORT | settings) for toy in (one, other)))
+        assert one.lines == other.lines
+        other.job.common.parts.check()
+    assert [toy.job.common.seconds > 0 for toy in together] == [False, True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,10 @@ class SkdchTrainer(Trainer):
         self.encoder_lr, self.weight_decay = encoder_lr, weight_decay
 
     def fit(self, job: Job) -> Towers:
+        return self._student(job, job.once(self._labels))
+
+    def _labels(self, job: Job) -> Tensor:
+        """Labels of all rows, (n, C), those of some as the teacher says; students that differ share them."""
         n = len(job.train)
         order = torch.randperm(n, generator=job.generator)
         rows = order[: max(round(self.labelled * n), 1)].sort().values
@@ -144,7 +148,7 @@ class SkdchTrainer(Trainer):
             labels[hidden] = 0
             codes = self._teach(job, labels, rows)
             labels[hidden] = pseudo_labels(codes, labels, rows, hidden, max(round(self.neighbours * n), 1))
-        return self._student(job, labels)
+        return labels
 
     def _teach(self, job: Job, labels: Tensor, rows: Tensor) -> dict[str, Tensor]:
         """The teacher's relaxed codes of all rows, (n, bits), from the labels, (n, C), of some rows."""

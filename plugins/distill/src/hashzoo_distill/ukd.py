@@ -125,31 +125,39 @@ class UkdTrainer(Trainer):
             raise ValueError(f"neighbours is a share of the rows, over 0 and up to 1, not {neighbours}")
         if graph < 1:
             raise ValueError(f"graph is how many nearest rows are positives, 1 or more, not {graph}")
-        self.teacher = Ugach(
-            margin * teacher_bits,
-            intra,
-            bits=teacher_bits,
-            hidden=teacher_hidden,
-            epochs=teacher_epochs,
-            rounds=rounds,
-            batch=teacher_batch,
-            lr=teacher_lr,
-            weight_decay=weight_decay,
-            candidates=candidates,
-        )
+        self.teacher_bits, self.teacher_hidden = teacher_bits, teacher_hidden
+        self.teacher_epochs, self.rounds = teacher_epochs, rounds
+        self.teacher_batch, self.teacher_lr = teacher_batch, teacher_lr
+        self.margin, self.intra, self.candidates = margin, intra, candidates
         self.graph, self.neighbours, self.similarity = graph, neighbours, similarity
         self.epochs, self.batch, self.lr = epochs, batch, lr
         self.encoder_lr, self.weight_decay = encoder_lr, weight_decay
         self.beta, self.balanced_pairs = beta, balanced_pairs
 
     def fit(self, job: Job) -> Towers:
-        n, features = len(job.train), teacher_features(job)
-        graph = NearestRows([*features.values()], self.graph)
-        codes = self.teacher.fit(job, features, Triplets(torch.arange(n), graph, n, job.generator))
+        n, codes = len(job.train), job.once(self._taught)
         spaces, count = [codes[role] for role in SPACES[self.similarity]], max(round(self.neighbours * n), 1)
         similar = Relation(lambda rows: neighbours(spaces, count, rows), n)
         job.log(stage="game", neighbour_precision=_precision(job, similar))
         return self._student(job, similar)
+
+    def _taught(self, job: Job) -> dict[str, Tensor]:
+        """The teacher's relaxed codes of all rows, (n, teacher_bits); students of all lengths share them."""
+        teacher = Ugach(
+            self.margin * self.teacher_bits,
+            self.intra,
+            bits=self.teacher_bits,
+            hidden=self.teacher_hidden,
+            epochs=self.teacher_epochs,
+            rounds=self.rounds,
+            batch=self.teacher_batch,
+            lr=self.teacher_lr,
+            weight_decay=self.weight_decay,
+            candidates=self.candidates,
+        )
+        n, features = len(job.train), teacher_features(job)
+        graph = NearestRows([*features.values()], self.graph)
+        return teacher.fit(job, features, Triplets(torch.arange(n), graph, n, job.generator))
 
     def _student(self, job: Job, similar: Relation) -> Towers:
         """Fit towers to a relation of the training rows, which says what is similar to a row."""
