@@ -253,7 +253,12 @@ def draw(found: list[dict[str, Any]], limit: float, path: Path) -> None:
         for number, what in enumerate(dict.fromkeys(one["what"] for one in found)):
             some = [one for one in found if one["what"] == what and one["fits"]]
             rows, peaks = [one["rows"] for one in some], [one["peak_bytes"] / 1e9 for one in some]
-            style = {"color": SERIES[number], "marker": MARKERS[number], "linestyle": DASHES[number % len(DASHES)]}
+            dashes = DASHES[(number + number // len(SERIES)) % len(DASHES)]  # eight by eight they shift
+            style = {
+                "color": SERIES[number % len(SERIES)],
+                "marker": MARKERS[number % len(MARKERS)],
+                "linestyle": dashes,
+            }
             (sample,) = axes[0, int(what in OF_DATABASE)].plot(rows, peaks, **style)
             samples.append((sample, what))
             words.append(f"{what} {peaks[-1]:.1f} GB at {rows[-1]:,}")

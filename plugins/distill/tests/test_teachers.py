@@ -207,15 +207,15 @@ def test_a_generator_chooses_by_distance_and_spares_positives(features):
 def test_neighbours_are_the_nearest_of_any_space(features, numbers, monkeypatch):
     monkeypatch.setattr("hashzoo_distill.neighbours.NUMBERS", numbers)
     everyone = torch.arange(ROWS)
-    found = neighbours(features.values(), 3, everyone)
+    found = neighbours([*features.values()], 3, everyone)
     for row in range(ROWS):
         expected = set()
         for space in features.values():
             distances = [((space[row] - partner) ** 2).sum().item() for partner in space]
             expected |= set(np.argsort(distances)[:3].tolist())
         assert set(found[row].nonzero().flatten().tolist()) == expected
-    assert torch.equal(neighbours(features.values(), 3, torch.tensor([4, 2])), found[[4, 2]])
-    assert neighbours(features.values(), ROWS, everyone).all()
+    assert torch.equal(neighbours([*features.values()], 3, torch.tensor([4, 2])), found[[4, 2]])
+    assert neighbours([*features.values()], ROWS, everyone).all()
     asked = NearestRows([*features.values()], 3)
     for rows in ([4, 2], [2, 9, 4, 0], [0]):
         assert torch.equal(asked(torch.tensor(rows)), found[rows])

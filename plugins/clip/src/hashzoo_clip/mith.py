@@ -119,10 +119,10 @@ class MithTrainer(Trainer):
         both = (image, text)
         mixed = [self.mix * parts.whole.detach() + (1 - self.mix) * parts.local.detach() for parts in both]
         code = sign(mixed[0] + mixed[1]).to(similar.dtype)
-        local = self._likelihood(tables["image local"], image.local, similar)
-        local = local + self._likelihood(tables["text local"], text.local, similar)
-        inter = self._likelihood(tables["image whole"], text.whole, similar)
-        inter = inter + self._likelihood(tables["text whole"], image.whole, similar)
+        local = self._likelihood(self.local, tables["image local"], image.local, similar)
+        local = local + self._likelihood(self.local, tables["text local"], text.local, similar)
+        inter = self._likelihood(self.inter, tables["image whole"], text.whole, similar)
+        inter = inter + self._likelihood(self.inter, tables["text whole"], image.whole, similar)
         to_codes = [quantisation((parts.whole + parts.local) / 2, code) for parts in both]
         contrast = info_nce(image.feature[None], text.feature[None], self.temperature)
         contrast = contrast + self.alpha * info_nce(image.concepts, text.concepts, self.temperature)
@@ -132,20 +132,20 @@ class MithTrainer(Trainer):
         ]
         bits = image.whole.shape[1]
         return {
-            "tokens": self.local * local,
-            "whole": self.inter * inter,
+            "tokens": local,
+            "whole": inter,
             "quantisation": self.quantisation * (to_codes[0] + to_codes[1]),
             "contrast": self.contrast * contrast,
             "distillation": self.distillation * bits * (distilled[0] + distilled[1]),
         }
 
-    def _likelihood(self, table: Tensor, codes: Tensor, similar: Tensor) -> Tensor:
-        """NLL of the pairs of all rows, (n, bits), and those of a batch, (B, bits), given (n, B) in {0, 1}."""
+    def _likelihood(self, weight: float, table: Tensor, codes: Tensor, similar: Tensor) -> Tensor:
+        """Weighted NLL of the pairs of all rows, (n, bits), and those of a batch, (B, bits), given (n, B) in {0, 1}."""
         weights = pair_weights(similar, self.balanced_pairs)
 
         def of_block(codes: Tensor, rows: slice) -> Tensor:
             theta = (table[rows] @ codes.T).clamp(-LIMIT, LIMIT) / 2
-            return pair_likelihood(theta, similar[rows], weights=weights)
+            return weight * pair_likelihood(theta, similar[rows], weights=weights)
 
         return in_blocks(of_block, codes, len(table))
 

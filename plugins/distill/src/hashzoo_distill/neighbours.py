@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -34,10 +34,8 @@ def nearest(space: Tensor | Features, queries: Tensor, count: int) -> Tensor:
     found = []
     for part in queries.split(CHUNK):
         points = space[part]
-        best, numbers = (
-            points.new_empty(len(part), 0),
-            torch.empty(len(part), 0, dtype=torch.long, device=points.device),
-        )
+        best = points.new_empty(len(part), 0)
+        numbers = best.long()
         for rows in torch.arange(len(space)).split(max(NUMBERS // max(points.shape), 1)):
             distances = torch.cdist(points, space[rows])
             distances, places = distances.topk(min(count, len(rows)), largest=False, sorted=False)
@@ -49,7 +47,7 @@ def nearest(space: Tensor | Features, queries: Tensor, count: int) -> Tensor:
     return torch.cat(found)
 
 
-def neighbours(spaces: Iterable[Tensor], count: int, queries: Tensor) -> Tensor:
+def neighbours(spaces: Sequence[Tensor | Features], count: int, queries: Tensor) -> Tensor:
     """Which rows are among the `count` nearest of each query in any of some spaces, Euclidean.
 
     Args:
@@ -60,12 +58,8 @@ def neighbours(spaces: Iterable[Tensor], count: int, queries: Tensor) -> Tensor:
     Returns:
         (q, n) bool, on the CPU.
     """
-    found = torch.empty(0, 0, dtype=torch.bool)
-    for space in spaces:
-        if not len(found):
-            found = torch.zeros(len(queries), len(space), dtype=torch.bool)
-        found.scatter_(1, nearest(space, queries, count).cpu(), True)
-    return found
+    numbers = torch.cat([nearest(space, queries, count).cpu() for space in spaces], dim=1)
+    return torch.zeros(len(queries), len(spaces[0]), dtype=torch.bool).scatter_(1, numbers, True)
 
 
 class Relation:

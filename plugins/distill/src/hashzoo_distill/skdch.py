@@ -217,7 +217,7 @@ def pseudo_labels(codes: dict[str, Tensor], labels: Tensor, rows: Tensor, hidden
     sets, set_of = labels[rows].unique(dim=0, return_inverse=True)
     found = []
     for part in chunks(hidden, len(labels)):
-        voters = neighbours(codes.values(), count, part)[:, rows]
+        voters = neighbours([*codes.values()], count, part)[:, rows]
         votes = torch.zeros(len(part), len(sets)).index_add_(1, set_of.cpu(), voters.float())
         alone = (~voters.any(dim=1)).nonzero().flatten()
         if len(alone):
