@@ -17,9 +17,7 @@ from hashzoo.model import Outputs
 from hashzoo.train import Batch
 
 WHOLE = 2**24  # pairs of codes up to which all are compared at once, in matrices of 64 MB
-BLOCK = (
-    2**20
-)  # pairs that are compared at a time where there are more: what the second-level cache holds is done sooner
+BLOCK = 2**20  # pairs at a time where there are more: what the second-level cache holds is done sooner
 
 
 class Loss(nn.Module):
