@@ -14,6 +14,7 @@ runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 import traceback
@@ -267,6 +268,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+@functools.cache  # 3 ms for each, and each cell asks for all
 def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
