@@ -11,7 +11,7 @@ demo: $(READY)  ## Compare three methods at four code lengths on real pictures a
 	$(BIN)/hashzoo bench --method soda,dcmh,resnet --bits 16,32,64,128
 
 test: $(READY)  ## Run all tests, slow ones too
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(READY)  ## Style and types
 	$(BIN)/ruff check .

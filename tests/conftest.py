@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
+from coverage import Coverage
 from helpers import HERE, Outcome, Site, forget
+from numba.core import event
 
 from hashzoo import guard
 
@@ -30,9 +33,46 @@ VARIABLES = ("HASHZOO_ONLY", "HASHZOO_BLOCK", "HASHZOO_STRICT", "HASHZOO_DEBUG",
 PLUGIN_LINE = r"hashzoo: plugin '\w+' \([\w. -]+\) is (broken|incompatible): "
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("_cov"):
+        event.register("numba:compile", Unmeasured())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What slow tests run, fast ones run too; to be traced for the coverage takes a loop in Python twice its time."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.no_cover)
+
+
+class Unmeasured(event.Listener):
+    """No coverage is measured while numba compiles: none of it is our code, and traced it takes twice as long."""
+
+    def __init__(self) -> None:
+        self._depth, self._paused = 0, None
+
+    def on_start(self, event: event.Event) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth += 1
+            if self._depth == 1:
+                self._paused = Coverage.current()
+                if self._paused:
+                    self._paused.stop()
+
+    def on_end(self, event: event.Event) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth -= 1
+            if self._depth == 0 and self._paused:
+                self._paused.start()
+
+
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache, and the runs folder of a command that names none, lie in the test's own folder."""
+    """The cache, and the runs folder of a command that names none, lie in the test's own folder.
+
+    Nobody waits for the disk: the system keeps what a killed process wrote, and no test cuts the power.
+    """
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setenv("HASHZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     for name in VARIABLES:

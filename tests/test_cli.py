@@ -21,6 +21,7 @@ from hashzoo.storage import files
 
 SETTINGS = tuple(part for text in SMALL for part in ("--set", text))
 BENCH = ("bench", "--dataset", "scenes", "--encoders", "tiny+bow", "--threads", "1", *SETTINGS)
+HERE_ONLY = ("--jobs", "1")  # worker processes take seconds to start
 TRAIN = ("train", "toy", "--dataset", "scenes", "--encoders", "tiny+bow", "--threads", "1", *SETTINGS)
 
 
@@ -119,7 +120,7 @@ def test_bench_json_is_one_object_and_nothing_else(tiny, command):
 
 
 def test_a_failed_cell_is_in_the_table_and_exits_1(tiny, command):
-    outcome = command(*BENCH, "--method", "fragile", "--bits", "16,32")
+    outcome = command(*BENCH, *HERE_ONLY, "--method", "fragile", "--bits", "16,32")
     assert outcome.code == 1
     assert "failed" in next(line for line in outcome.out.splitlines() if line.strip().startswith("fragile"))
     assert "! fragile (tiny+bow, 32 bits, seed 0) failed: RuntimeError: cannot make 32 bits of [/this]" in outcome.out
@@ -147,7 +148,7 @@ def test_train_says_where_the_run_is_kept_and_eval_scores_it_again(tiny, command
 
 
 def test_report_in_every_format(tiny, command):
-    command(*BENCH, "--method", "toy", "--bits", "8,16", "--seeds", "0,1")
+    command(*BENCH, *HERE_ONLY, "--method", "toy", "--bits", "8,16", "--seeds", "0,1")
     table = command("report")
     assert (table.code, table.err) == (0, "")
     assert "mAP on scenes, tiny+bow" in table.out
@@ -163,7 +164,7 @@ def test_report_in_every_format(tiny, command):
 @pytest.mark.parametrize("width", [80, 200])
 def test_tables_fit_the_width_asked_for(width, tiny, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
-    outcome = command(*BENCH, "--method", "toy", "--bits", "8,16,32,64", "--seeds", "0,1")
+    outcome = command(*BENCH, *HERE_ONLY, "--method", "toy", "--bits", "8,16,32,64", "--seeds", "0,1")
     rows = outcome.out.splitlines()
     assert max(map(len, rows)) <= width
     assert "…" not in outcome.out

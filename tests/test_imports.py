@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -90,6 +91,12 @@ def imports(tree: ast.AST, later: bool) -> Iterator[str]:
             yield from imports(node, later)
 
 
+@functools.cache  # a file is met on many ways
+def imported_at_once(file: Path) -> list[str]:
+    """Modules that importing a file imports."""
+    return list(imports(ast.parse(file.read_text(encoding="utf-8")), later=False))
+
+
 def closure(name: str, seen: set[str]) -> set[str]:
     """Everything that importing a module of hashzoo imports at module level, followed through hashzoo."""
     parts = name.split(".")
@@ -101,7 +108,7 @@ def closure(name: str, seen: set[str]) -> set[str]:
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         seen.add(part)
         if part.startswith("hashzoo") and file.is_file():
-            for other in imports(ast.parse(file.read_text(encoding="utf-8")), later=False):
+            for other in imported_at_once(file):
                 closure(other, seen)
     return seen
 
@@ -166,8 +173,7 @@ def place_of(module: str) -> int | None:
 def test_nothing_downstream_is_imported_upstream():
     for path in modules("*.py", "*/*.py"):
         folder = path.relative_to(ROOT).parts[0]
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        if folder in ("__init__.py", "testing") or not (found := list(imports(tree, later=False))):
+        if folder in ("__init__.py", "testing") or not (found := imported_at_once(path)):
             continue  # what imports nothing, such as the docstring of a folder, may stand anywhere
         own = place_of(name_of(path))
         assert own is not None, f"{path.relative_to(ROOT)} has no place in the order"

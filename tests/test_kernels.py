@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -7,9 +8,8 @@ import pytest
 from hashzoo import kernels
 from hashzoo.codes import pack
 from hashzoo.errors import HashzooError
-from hashzoo.evaluator import bit_slices, counting, evaluate, scoring, sliced_ranks
+from hashzoo.evaluator import bit_slices, counting, evaluate, scoring, sliced_ranks, threads
 from hashzoo.evaluator.inputs import label_sets
-from hashzoo.evaluator.threads import in_parallel
 
 WIDTHS = [1, 7, 8, 9, 63, 64, 65, 128, 129, 256, 300, 4096]
 
@@ -166,9 +166,10 @@ def test_blocks_groups_and_threads_change_nothing(protocol, bits, monkeypatch):
 
     whole = run()
     before = numba.get_num_threads()
+    monkeypatch.setattr(threads, "SERIAL_WORK", 0)
     try:
-        for threads in range(1, before + 1):
-            numba.set_num_threads(threads)
+        for number in range(1, before + 1):
+            numba.set_num_threads(number)
             again = run()
             assert again.scores == whole.scores
             assert all(np.array_equal(again.per_query[name], values) for name, values in whole.per_query.items())
@@ -185,7 +186,7 @@ def test_blocks_groups_and_threads_change_nothing(protocol, bits, monkeypatch):
 
 
 @pytest.fixture(params=[1, 2])
-def threads(request):
+def number_of_threads(request):
     import numba
 
     before = numba.get_num_threads()
@@ -197,17 +198,17 @@ def threads(request):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 64, 1001])
-def test_every_row_is_handed_out_once(threads, count):
+def test_every_row_is_handed_out_once(number_of_threads, count):
     seen = np.zeros(count, dtype=int)
 
     def mark(part):
         seen[part] += 1
 
-    in_parallel(mark, count, at_once=3)
+    threads.in_parallel(mark, count, at_once=3)
     assert (seen == 1).all()
 
 
-def test_the_first_error_is_raised_whatever_the_number_of_threads(threads):
+def test_the_first_error_is_raised_whatever_the_number_of_threads(number_of_threads):
     def fail(part):
         if part.start > 20:
             raise IndexError(part.start)
@@ -215,13 +216,27 @@ def test_the_first_error_is_raised_whatever_the_number_of_threads(threads):
     starts = []
     for _ in range(20):
         with pytest.raises(IndexError) as caught:
-            in_parallel(fail, 100, at_once=4)
+            threads.in_parallel(fail, 100, at_once=4)
         starts.append(caught.value.args[0])
     assert set(starts) == {24}
     codes = np.zeros((20, 3), dtype=np.float32)
     codes[[7, 15], 1] = np.nan
     with pytest.raises(HashzooError, match="row 7 of the codes holds NaN"):
-        pack(codes, share_out=lambda task, rows: in_parallel(task, rows, at_once=2))
+        pack(codes, share_out=lambda task, rows: threads.in_parallel(task, rows, at_once=2))
+
+
+def test_work_of_a_millisecond_is_done_by_the_caller(monkeypatch):
+    monkeypatch.setattr(threads, "allowed_threads", lambda: 2)
+    monkeypatch.setattr(threads, "SERIAL_WORK", 100)
+    for each, callers in ((10, 1), (11, 2)):
+        together, seen = threading.Barrier(callers, timeout=20), set()
+
+        def work(part, together=together, seen=seen):
+            seen.add(threading.get_ident())
+            together.wait()
+
+        threads.in_parallel(work, 10, each=each)
+        assert len(seen) == callers
 
 
 def test_without_a_cache_folder_kernels_are_compiled_all_the_same(monkeypatch):
@@ -279,7 +294,7 @@ def test_to_evaluate_leaves_torch_its_threads(monkeypatch):
     program = """
 import numpy as np, torch
 from hashzoo.evaluator import evaluate
-codes, labels = np.ones((70, 8)), np.ones((70, 2), bool)
+codes, labels = np.ones((1100, 8)), np.ones((1100, 2), bool)
 evaluate(codes, codes, labels, labels)
 import numba
 print(torch.get_num_threads(), numba.get_num_threads())

@@ -59,6 +59,7 @@ import json, os, threading, time
 from pathlib import Path
 from hashzoo.source import environment
 environment()  # as a process has it that has not imported Ray
+import ray
 from ray.cluster_utils import Cluster
 from hashzoo.inference import encoding
 from hashzoo.storage import arrays
@@ -141,7 +142,11 @@ def main():
         refused = str(error)
     ray_tasks.PATIENCE = 60
     alone = bench(["waits"], [8, 16], **ASKED, runs="alone")  # before the parts, which have caches of their own
-    by_ray = parts({{"runner": "ray", "ray_address": cluster.address}}, "ray")
+    # As a program does that has called ray.init: all parts are of one job, whose workers are used again.
+    ray.init(cluster.address, log_to_driver=False)
+    by_ray = parts({{"runner": "ray"}}, "ray")
+    assert ray.is_initialized()
+    ray.shutdown()
     cluster.shutdown()
     parts({{}}, "alone")
     told = [[event.kind, event.number, event.content] for event in events]

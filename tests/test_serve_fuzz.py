@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -32,6 +33,7 @@ NOT_CHECKED = [positive_data_acceptance]
 LIMITS = Limits(body=200_000, pixels=100_000, at_once=16)
 
 
+@pytest.mark.slow
 def test_answers_are_as_described(served):
     app = service(list(served.values()), LIMITS)
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
@@ -152,6 +154,7 @@ def healthy(address: str) -> None:
     assert len(found["hits"]) == 10
 
 
+@pytest.mark.slow
 def test_a_hundred_clients_at_once(served):
     clients, rounds = 100, max(2, EXAMPLES // 50)
     statuses: list[int] = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import email
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -185,6 +187,24 @@ def test_every_file_that_digests_are_to_cover_is_there(monkeypatch):
         assert len(covered) > before
     root = Path(source.__file__).parent
     assert [pattern for pattern in covered if not any(root.glob(pattern))] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("METADATA", "Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n\nName: of the description\nVersion: 7\n"),
+        ("METADATA", "Metadata-Version: 2.1\r\nversion:1.0\r\nNAME:\tmine\r\n\r\nVersion: 7\r\n"),
+        ("PKG-INFO", "Name: mine\nVersion: 1.0\nVersion: 2.0"),
+        ("METADATA", "Summary: of nobody\n Name: mine\n"),
+        ("METADATA", ""),
+    ],
+)
+def test_name_and_version_are_what_a_parser_finds(file, text, tmp_path):
+    (tmp_path / "a.dist-info").mkdir()
+    (tmp_path / "a.dist-info" / file).write_bytes(text.encode())
+    (found,) = metadata.distributions(path=[str(tmp_path)])
+    fields = email.message_from_string(text)
+    assert source._name_and_version(found) == f"{fields['Name']}=={fields['Version']}"
 
 
 def test_what_a_package_brings_along_is_no_part_of_the_environment(tmp_path, monkeypatch):

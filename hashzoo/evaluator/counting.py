@@ -83,7 +83,7 @@ def planes(data: np.ndarray, count: int) -> np.ndarray:
     def fill(chunks: slice) -> None:
         fill_planes(data[chunks.start * CHUNK_ROWS : chunks.stop * CHUNK_ROWS], sliced[chunks])
 
-    in_parallel(fill, len(sliced), CHUNKS_AT_ONCE)
+    in_parallel(fill, len(sliced), CHUNKS_AT_ONCE, CHUNK_ROWS * count)
     return sliced
 
 
@@ -107,7 +107,7 @@ def count_slices(query: Collection, database: Collection, bits: int, levels: int
             codes, sets = (side[group] for side in sides)
             count_bit_slices(*block, bits, codes, sets, levels, histogram[group])
 
-        in_parallel(count, len(query))
+        in_parallel(count, len(query), each=len(database))
 
 
 def count_keys(query: Collection, database: Collection, bits: int, levels: int, histogram: np.ndarray) -> None:
@@ -121,4 +121,4 @@ def count_keys(query: Collection, database: Collection, bits: int, levels: int, 
             keys = np.empty(kernels.TILE, dtype=key_type((bits + 1) * levels))
             kernels.count_keys(words, query_words[group], labels, query_labels[group], levels, keys, histogram[group])
 
-        in_parallel(count, len(query))
+        in_parallel(count, len(query), each=len(database))

@@ -12,6 +12,8 @@ from hashzoo.codes import PACK_ROWS, Codes, as_codes, pack_rows, to_numpy
 from hashzoo.errors import HashzooError
 from hashzoo.evaluator.threads import in_parallel
 
+CODE_WORK = 64  # operations that packing one code takes: its bits, or so
+
 
 @dataclass(frozen=True, eq=False)
 class LabelSets:
@@ -54,7 +56,7 @@ def label_sets(labels: Any, name: str) -> LabelSets:
             raise HashzooError(f"{name} holds values other than 0 and 1; mark the labels of each row with ones")
         data[part] = pack_rows(block.astype(np.bool_, copy=False))
 
-    in_parallel(fill, rows, PACK_ROWS)
+    in_parallel(fill, rows, PACK_ROWS, classes)
     return LabelSets(data, classes)
 
 
@@ -74,7 +76,7 @@ def label_pair(query_labels: Any, database_labels: Any) -> tuple[LabelSets, Labe
 
 def code_pair(query: Any, database: Any, query_rows: int, database_rows: int) -> tuple[Codes, Codes]:
     """Both code arrays, packed and checked against each other and against the labels' row counts."""
-    share_out = partial(in_parallel, at_once=PACK_ROWS)
+    share_out = partial(in_parallel, at_once=PACK_ROWS, each=CODE_WORK)
     query, database = as_codes(query, share_out=share_out), as_codes(database, share_out=share_out)
     if query.bits != database.bits:
         raise HashzooError(

@@ -34,6 +34,7 @@ class Cut:
 
 
 QUERIES_AT_ONCE = 1024  # whose closed forms one thread computes at a time
+GROUP_WORK = 64  # operations that the closed form of one tie group takes, or so
 FIRST_RELEVANT = Cut(1, first_k_relevant=True, retrieved=False, capped=True)  # its average precision is 1 / rank
 
 
@@ -123,7 +124,7 @@ def average_precision(n: np.ndarray, r: np.ndarray, cut: Cut) -> tuple[np.ndarra
         rules = cut.first_k_relevant, cut.retrieved, cut.capped
         closed_forms.average_precision(n[group], r[group], k, *rules, value[group], counted[group])
 
-    in_parallel(compute, len(n), QUERIES_AT_ONCE)
+    in_parallel(compute, len(n), QUERIES_AT_ONCE, GROUP_WORK * n.shape[1])
     return value, counted
 
 
@@ -236,7 +237,7 @@ def _sweep_slices(
             sides = codes[group], sets[group], levels, places[group], relevant_places[group]
             sweep_slices(*block, bits, *sides, *wishes(group))
 
-        in_parallel(walk, len(query))
+        in_parallel(walk, len(query), each=len(database))
 
 
 def _sweep(
@@ -260,7 +261,7 @@ def _sweep(
             keys = np.empty(TILE, dtype=key)
             sweep(words, codes[group], labels, sets[group], shift, keys, counters[group], *wishes(group))
 
-        in_parallel(walk, len(query))
+        in_parallel(walk, len(query), each=len(database))
 
 
 def _slots(ranks: np.ndarray) -> np.ndarray:

@@ -8,18 +8,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 QUERIES_AT_ONCE = 64  # queries that share one trip of a database block through the cache
+SERIAL_WORK = 1 << 20  # operations, a millisecond or so: to start a thread and wait for it takes a good part of that
 
 
-def in_parallel(task: Callable[[slice], None], count: int, at_once: int = QUERIES_AT_ONCE) -> None:
-    """Run `task` on slices of `count` queries or rows, at most about `at_once` long.
+def in_parallel(
+    task: Callable[[slice], None], count: int, at_once: int = QUERIES_AT_ONCE, each: int = SERIAL_WORK
+) -> None:
+    """Run `task` on slices of `count` queries or rows, at most about `at_once` long; one takes `each` operations.
 
-    As many threads take part, the caller's among them, as `numba.set_num_threads` or NUMBA_NUM_THREADS allow. If
-    tasks fail, the error of the first slice among them is raised, as one thread would.
+    Where that is SERIAL_WORK or less in all, the caller does it alone. Else as many threads take part, the caller's
+    among them, as `numba.set_num_threads` or NUMBA_NUM_THREADS allow. If tasks fail, the error of the first slice
+    among them is raised, as one thread would.
 
     Threads and not a numba parallel loop: its default scheduler aborts the process when two Python threads or a forked
     child evaluate too.
     """
-    threads = allowed_threads()
+    threads = allowed_threads() if count * each > SERIAL_WORK else 1
     rounds = -(-count // (threads * at_once))
     size = -(-count // max(threads * rounds, 1))  # equal shares, so that no thread waits for another's last slice
     slices = [slice(start, start + size) for start in range(0, count, size or 1)]
