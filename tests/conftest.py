@@ -76,7 +76,8 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HASHZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that one that the test sets, as `--debug` does, is taken away after it
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
