@@ -7,7 +7,11 @@ files that reach new code.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import copy
+import functools
+import gzip
 import io
 import json
 import os
@@ -48,21 +52,20 @@ class Format:
     Attributes:
         seeds: whole files of it.
         read: reads a file, of which the content is given, as commands do.
-        change: makes another file of one, not byte by byte but as its content is built.
+        change: makes another file of one by so many changes, not byte by byte but as its content is built.
     """
 
     seeds: list[bytes]
     read: Callable[[bytes], None]
-    change: Callable[[bytes, random.Random], bytes]
+    change: Callable[[bytes, random.Random, int], bytes]
 
 
-def mutated(form: Format, rng: random.Random) -> bytes:
-    """A whole file with one to three changes of content, perhaps with some bytes changed."""
-    content = rng.choice(form.seeds)
-    for _ in range(rng.randint(0, 3)):
-        with contextlib.suppress(Exception):  # what is changed already may be no file any more
-            content = form.change(content, rng)
-    return change_bytes(content, rng) if rng.random() < 0.3 else content
+def mutated(form: Format, rng: random.Random, among: list[bytes] | None = None) -> bytes:
+    """A whole file, or one of those `among` which it is drawn, with changes of content, perhaps with bytes changed."""
+    content = rng.choice(among or form.seeds)
+    with contextlib.suppress(Exception):  # what is changed already may be no file any more
+        content = form.change(content, rng, rng.randint(0, 3))
+    return change_bytes(content, rng, rng.randint(1, 4)) if rng.random() < 0.3 else content
 
 
 def feed(form: Format, content: bytes) -> str:
@@ -94,10 +97,10 @@ def feed(form: Format, content: bytes) -> str:
         assert grown < MEMORY, f"{grown:,} bytes of memory"
 
 
-def change_bytes(content: bytes, rng: random.Random) -> bytes:
+def change_bytes(content: bytes, rng: random.Random, times: int) -> bytes:
     """Cut off, changed, repeated or left out somewhere."""
     data = bytearray(content)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(times):
         if not data:
             break
         at, length = rng.randrange(len(data)), rng.randint(1, 16)
@@ -141,32 +144,99 @@ def change_value(value: Any, rng: random.Random) -> Any:
     return rng.choice(ODD)
 
 
-def change_json(content: bytes, rng: random.Random) -> bytes:
-    return json.dumps(change_value(json.loads(content), rng)).encode(errors="surrogatepass")
+parsed = functools.lru_cache(512)(json.loads)  # what is changed is copied on the way to it
 
 
-def change_lines(content: bytes, rng: random.Random) -> bytes:
-    """Text with a line, or a word, that is exchanged, left out, repeated or odd."""
+def change_json(content: bytes, rng: random.Random, times: int) -> bytes:
+    value = parsed(content)
+    for _ in range(times):
+        value = change_value(value, rng)
+    return json.dumps(value).encode(errors="surrogatepass")
+
+
+def change_lines(content: bytes, rng: random.Random, times: int) -> bytes:
+    """Text with lines, or words, that are exchanged, left out, repeated or odd."""
     lines = content.decode().split("\n")
-    at = rng.randrange(len(lines))
-    separators = [one for one in (",", "\t", "=", '"', " ") if one in lines[at]] or [" "]
-    separator = rng.choice(separators)
-    words = lines[at].split(separator)
-    place = rng.randrange(len(words))
-    odd = str(rng.choice(ODD)).encode(errors="replace").decode()
-    words[place] = rng.choice([odd, words[-1], "", f"{words[place]}{odd}"])
-    lines[at] = separator.join(words)
-    if rng.random() < 0.2:
-        lines.insert(rng.randrange(len(lines)), rng.choice(lines))
+    for _ in range(times):
+        at = rng.randrange(len(lines))
+        separators = [one for one in (",", "\t", "=", '"', " ") if one in lines[at]] or [" "]
+        separator = rng.choice(separators)
+        words = lines[at].split(separator)
+        place = rng.randrange(len(words))
+        odd = str(rng.choice(ODD)).encode(errors="replace").decode()
+        words[place] = rng.choice([odd, words[-1], "", f"{words[place]}{odd}"])
+        lines[at] = separator.join(words)
+        if rng.random() < 0.2:
+            lines.insert(rng.randrange(len(lines)), rng.choice(lines))
     return "\n".join(lines).encode()
 
 
-def change_arrays(content: bytes, rng: random.Random) -> bytes:
-    """An .npz file with one of its arrays of another shape, type or content."""
+def change_json_lines(content: bytes, rng: random.Random, times: int) -> bytes:
+    """Lines of JSON with values, lines or words that are changed."""
+    for _ in range(times):
+        if rng.random() < 0.3:
+            content = change_lines(content, rng, 1)
+            continue
+        lines = content.split(b"\n")
+        at = rng.randrange(len(lines))
+        lines[at] = change_json(lines[at] or b"{}", rng, 1)
+        content = b"\n".join(lines)
+    return content
+
+
+def change_toml(content: bytes, rng: random.Random, times: int) -> bytes:
+    """A TOML file with values that are exchanged or odd, and lines or words that are changed."""
+    for _ in range(times):
+        lines = content.decode().split("\n")
+        given = [at for at, line in enumerate(lines) if " = " in line]
+        if rng.random() < 0.3 or not given:
+            content = change_lines(content, rng, 1)
+            continue
+        at, other = rng.choice(given), rng.choice(given)
+        name, value = lines[at].split(" = ", 1)
+        what = rng.random()
+        if what < 0.2:
+            lines[at] = f"{name} = {lines[other].split(' = ', 1)[1]}"
+        elif what < 0.3:
+            lines[at] = f"{lines[other].split(' = ', 1)[0]} = {value}"
+        elif what < 0.4:
+            lines.insert(at, lines.pop(other))
+        elif what < 0.6:
+            lines[at] = f"{name} = [{value}, {json.dumps(rng.choice(ODD))}]"
+        else:
+            lines[at] = f"{name} = {json.dumps(rng.choice(ODD))}"
+        content = "\n".join(lines).encode(errors="replace")
+    return content
+
+
+@functools.lru_cache(512)
+def loaded(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, which nobody may write to."""
     with np.load(io.BytesIO(content)) as file:
-        arrays = {name: file[name] for name in file.files}
-    name = rng.choice(sorted(arrays))
-    array = arrays[name]
+        return {name: file[name] for name in file.files}
+
+
+def change_arrays(content: bytes, rng: random.Random, times: int) -> bytes:
+    """An .npz file with arrays of another shape, type or content."""
+    arrays = dict(loaded(content))
+    for _ in range(times):
+        _change_array(arrays, rng)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def change_array(content: bytes, rng: random.Random, times: int) -> bytes:
+    """An .npy file of another shape, type or content."""
+    array = np.load(io.BytesIO(content))
+    for _ in range(times):
+        array = _changed(array, rng)
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def _changed(array: Any, rng: random.Random) -> Any:
     changes: list[Callable[[], Any]] = [
         lambda: array[: rng.randint(0, 3)] if array.ndim else array[None],
         lambda: array.astype(rng.choice(["<u1", "<i8", ">i4", "<f4", "<f8", "<U3", "S2", "?", "<c8", "<M8[s]"])),
@@ -175,34 +245,124 @@ def change_arrays(content: bytes, rng: random.Random) -> bytes:
         lambda: np.repeat(array, 2, axis=0) if array.ndim else array * 1000,
         lambda: np.full(array.shape, np.nan),
         lambda: array.reshape(-1, 1, *array.shape[1:]) if array.ndim else array,
+        lambda: np.random.default_rng(rng.getrandbits(32)).permuted(array),
     ]
-    arrays[name] = rng.choice(changes)()
+    return rng.choice(changes)()
+
+
+def _change_array(arrays: dict[str, np.ndarray], rng: random.Random) -> None:
+    name = rng.choice(sorted(arrays))
+    array = arrays[name]
+    arrays[name] = _changed(array, rng)
     if rng.random() < 0.15:
         del arrays[rng.choice(sorted(arrays))]
     if rng.random() < 0.15:
         arrays[rng.choice(["x", "a.data", "image_query.ids", "query"])] = array
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
 
 
-def change_members(content: bytes, rng: random.Random) -> bytes:
-    """A zip with a file that is renamed, exchanged, a link, encrypted by name, or packed."""
+@functools.lru_cache(512)
+def members(content: bytes) -> list[tuple[str, bytes]]:
+    """The files of a zip by name."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        files = [(info.filename, archive.read(info)) for info in archive.infolist()]
-    at = rng.randrange(len(files))
-    name, inside = files[at]
-    names = ["../x", "/x", "a/../../b", "x" * 300, "A/B", name.upper(), "", "CON", "a:b", "bundle.json", "\u202e"]
-    files[at] = rng.choice(
-        [(rng.choice(names), inside), (name, rng.choice(files)[1]), (name, inside[:-1]), (name, b"")]
-    )
+        return [(info.filename, archive.read(info)) for info in archive.infolist()]
+
+
+def change_members(content: bytes, rng: random.Random, times: int) -> bytes:
+    """A zip with files that are renamed, exchanged, links, encrypted by name, or packed."""
+    files = list(members(content))
+    for _ in range(times):
+        at = rng.randrange(len(files))
+        name, inside = files[at]
+        names = ["../x", "/x", "a/../../b", "x" * 300, "A/B", name.upper(), "", "CON", "a:b", "bundle.json", "\u202e"]
+        files[at] = rng.choice(
+            [(rng.choice(names), inside), (name, rng.choice(files)[1]), (name, inside[:-1]), (name, b"")]
+        )
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
         for name, inside in files:
             info = zipfile.ZipInfo(name)
-            info.external_attr = rng.choice([0o644 << 16] * 8 + [0o120777 << 16, 0o060644 << 16])
+            info.external_attr = rng.choice([0o644 << 16] * 40 + [0o120777 << 16, 0o060644 << 16])
             with contextlib.suppress(ValueError):
                 archive.writestr(info, inside)
+    return out.getvalue()
+
+
+@functools.lru_cache(512)
+def tarred(content: bytes) -> list[tuple[tarfile.TarInfo, bytes]]:
+    """The members of a tar."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        opened = [(info, archive.extractfile(info) if info.isfile() else None) for info in archive]
+        return [(info, file.read() if file else b"") for info, file in opened]
+
+
+def change_tar(content: bytes, rng: random.Random, times: int) -> bytes:
+    """A tar with members that are renamed, exchanged, longer than they say, links, devices or folders."""
+    found = list(tarred(content))
+    for _ in range(times):
+        at = rng.randrange(len(found))
+        info, inside = copy.copy(found[at][0]), found[at][1]
+        what = rng.randrange(6)
+        if what == 0:
+            info.name = rng.choice(
+                ["../x", "/x", "x/../../b", "x" * 300, info.name.upper(), "", "CON", "a:b", "\u202e"]
+            )
+        elif what == 1:
+            info.type = rng.choice([tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.BLKTYPE, b"S", b"?"])
+            info.linkname = rng.choice(["", "/etc/passwd", "..", info.name])
+        elif what == 2:
+            info.type = rng.choice([tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE])
+        elif what == 3:
+            inside = rng.choice(found)[1] * rng.choice([1, 1, 3])
+            info.size = len(inside)
+        elif what == 4:
+            info.size = rng.choice([0, 1, 2**33, len(inside) + 512])
+        else:
+            info.pax_headers = {rng.choice(["size", "path", "comment", "GNU.sparse.map"]): str(rng.choice(ODD[:20]))}
+        found[at] = info, inside
+        if rng.random() < 0.2:
+            found.insert(rng.randrange(len(found)), rng.choice(found))
+    out = io.BytesIO()
+    kind = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+    for info, inside in found:
+        with contextlib.suppress(ValueError):
+            out.write(info.tobuf(kind, "utf-8", "surrogateescape"))
+            out.write(inside + bytes(-len(inside) % 512))
+    whole = out.getvalue() + bytes(1024)
+    return rng.choice([bytes, bytes, gzip.compress, bz2.compress])(whole)
+
+
+def change_parquet(content: bytes, rng: random.Random, times: int) -> bytes:
+    """A Parquet file with columns that are renamed, left out, of another type, or hold other values."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not times:
+        return content
+    table = pq.read_table(io.BytesIO(content))
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    for _ in range(times):
+        name = rng.choice(sorted(columns))
+        values = columns[name]
+        what = rng.random()
+        if what < 0.15:
+            del columns[name]
+        elif what < 0.3:
+            columns[rng.choice(["", "x", "image", "text", "labels", "split", "id", "caption", name + "x"])] = values
+        elif what < 0.5 and values:
+            at = rng.randrange(len(values))
+            columns[name] = [*values[:at], rng.choice([None, values[-1], values[0]]), *values[at + 1 :]]
+        elif what < 0.7:
+            columns[name] = [
+                rng.choice(["", "x", "0.png", "../0.png", "a;b", "\x1b[31m", "/etc/passwd"]) for _ in values
+            ]
+        elif what < 0.9:
+            odd = rng.choice([None, True, 0, -1, 2**62, 0.5, float("nan"), b"\xff", [], ["a"], {"bytes": b"x"}, [[1]]])
+            columns[name] = [odd for _ in values]
+        else:
+            columns = {name: one[: rng.randint(0, 3)] for name, one in columns.items()}
+    out = io.BytesIO()
+    packed = rng.choice(["none", "snappy", "zstd"])
+    pq.write_table(pa.table(columns), out, compression=packed, use_dictionary=rng.random() < 0.5)
     return out.getvalue()
 
 
@@ -217,31 +377,33 @@ def formats(place: Path) -> dict[str, Format]:
         "track": Format(made.of_tracks("track.json"), made.tracks("track.json"), change_json),
         "opened": Format(made.of_tracks("dataset.json"), made.tracks("dataset.json"), change_json),
         "rounds": Format(made.of("rounds.json"), made.rounds, change_json),
-        "log": Format(made.of("train.jsonl"), made.logs, change_lines),
+        "log": Format(made.of("train.jsonl"), made.logs, change_json_lines),
         "codes": Format(made.of("codes.npz"), made.codes, change_arrays),
         "labels": Format(made.of_tracks("labels.npz"), made.tracks("labels.npz"), change_arrays),
         "precisions": Format(made.of("per_query.npz"), made.report("per_query.npz"), change_arrays),
         "manifest": Format([(made.prepared / "manifest.json").read_bytes()], made.manifests, change_json),
-        "texts": Format([(made.prepared / "texts.jsonl").read_bytes()], made.rows("texts.jsonl"), change_lines),
-        "rows": Format([(made.prepared / "labels.npy").read_bytes()], made.rows("labels.npy"), change_bytes),
-        "bench": Format(made.bench_files(), made.bench_file, change_lines),
+        "texts": Format([(made.prepared / "texts.jsonl").read_bytes()], made.rows("texts.jsonl"), change_json_lines),
+        "rows": Format([(made.prepared / "labels.npy").read_bytes()], made.rows("labels.npy"), change_array),
+        "bench": Format(made.bench_files(), made.bench_file, change_toml),
         "csv": Format(made.tables("csv"), made.table("csv"), change_lines),
-        "jsonl": Format(made.tables("jsonl"), made.table("jsonl"), change_lines),
-        "parquet": Format(made.tables("parquet"), made.table("parquet"), change_bytes),
+        "jsonl": Format(made.tables("jsonl"), made.table("jsonl"), change_json_lines),
+        "parquet": Format(made.tables("parquet"), made.table("parquet"), change_parquet),
         "zip": Format([made.archive()], made.unpacked("zip"), change_members),
-        "tar": Format(made.tars(), made.unpacked("tar"), change_bytes),
+        "tar": Format(made.tars(), made.unpacked("tar"), change_tar),
         "bundle": Format(made.bundles(), made.checked, change_members),
         "collection": Format([(made.collection / "manifest.json").read_bytes()], made.collections, change_manifest),
     }
 
 
-def change_manifest(content: bytes, rng: random.Random) -> bytes:
+def change_manifest(content: bytes, rng: random.Random, times: int) -> bytes:
     """The manifest of a collection that is changed, with the digest that fits."""
     from hashzoo.storage.files import digest
 
-    value = change_value(json.loads(content), rng)
+    value = parsed(content)
+    for _ in range(times):
+        value = change_value(value, rng)
     if isinstance(value, dict) and rng.random() < 0.9:
-        value.pop("digest", None)
+        value = {name: one for name, one in value.items() if name != "digest"}
         with contextlib.suppress(ValueError):
             value["digest"] = digest(value)
     return json.dumps(value).encode(errors="surrogatepass")
