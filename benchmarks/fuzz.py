@@ -216,8 +216,10 @@ def child(asked: argparse.Namespace) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MOST, MOST))
     warnings.simplefilter("ignore")
     import numba
+    import pyarrow
 
     numba.set_num_threads(1)  # files this small only lose by threads
+    pyarrow.set_cpu_count(1)
     (name,) = asked.formats
     seed = len(list((asked.folder / name / "parts").glob("*.json"))) + 1
     feed = look if asked.phase == "guided" else haste
