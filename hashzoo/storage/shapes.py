@@ -54,8 +54,7 @@ class ListOf:
 
 
 _ANY_LIST, _ANY_OBJECT = ListOf(ANY), Each(ANY)
-# Not as unions, which would be made at each look.
-_OBJECTS, _COMPOSED, _NUMBERS = (Fields, Each), (Fields, Each, ListOf), (int, float)
+_COMPOSED = {Fields, Each, ListOf}
 
 
 @dataclass(frozen=True)
@@ -109,20 +108,21 @@ def _check(value: Any, shape: Any, depth: int) -> None:
         raise _Misfit("lies too deep")
     if shape is ANY:
         shape = _ANY_LIST if isinstance(value, list) else _ANY_OBJECT if isinstance(value, dict) else ANY
-    if isinstance(shape, tuple):
+    kind = type(shape)
+    if kind is tuple:
         if not any(_fits(value, one, depth) for one in shape):
             raise _Misfit(f"is {_kind(value)}, not {' or '.join(map(_word, shape))}")
-    elif isinstance(shape, _OBJECTS):
+    elif kind is Fields or kind is Each:
         _check_object(value, shape, depth)
-    elif isinstance(shape, ListOf):
+    elif kind is ListOf:
         if not isinstance(value, list):
             raise _Misfit(f"is {_kind(value)}, not a list")
         if shape.length not in (None, len(value)):
             raise _Misfit(f"has {len(value)} entries, not {shape.length}")
         number = 0
         try:
-            for number, one in enumerate(value):
-                _check(one, shape.shape, depth - 1)
+            for number in range(len(value)):
+                _check(value[number], shape.shape, depth - 1)
         except _Misfit as misfit:
             misfit.way.append(f"[{number}]")
             raise
@@ -135,7 +135,7 @@ def _check(value: Any, shape: Any, depth: int) -> None:
 def _check_object(value: Any, shape: Fields | Each, depth: int) -> None:
     if not isinstance(value, dict):
         raise _Misfit(f"is {_kind(value)}, not an object")
-    if not all(_is(name, LINE) for name in value):
+    if not "".join(value).isprintable() and not all(_is(name, LINE) for name in value):
         raise _Misfit("has a field whose name holds control characters")
     known: Mapping[str, Any] = {}
     others = None
@@ -160,7 +160,7 @@ def _check_object(value: Any, shape: Fields | Each, depth: int) -> None:
 
 
 def _fits(value: Any, shape: Any, depth: int) -> bool:
-    if not isinstance(shape, _COMPOSED):
+    if type(shape) not in _COMPOSED:
         return _is(value, shape) and (not isinstance(value, str) or _plain(value))
     try:
         _check(value, shape, depth)
@@ -179,19 +179,19 @@ def _is(value: Any, shape: Any) -> bool:
         return not isinstance(value, float) or math.isfinite(value)
     if shape is LINE:
         return isinstance(value, str) and "\n" not in value and _plain(value)
+    if shape is float:  # whole numbers may be longer than any float
+        return type(value) in (float, int) and abs(value) <= sys.float_info.max
+    if shape is int:
+        return type(value) is int
     if shape is None:
         return value is None
-    if isinstance(shape, Number):
-        return _is(value, int) and shape.low <= value <= shape.high
-    if isinstance(shape, Real):
+    kind = type(shape)
+    if kind is Number:
+        return type(value) is int and bool(shape.low <= value <= shape.high)
+    if kind is Real:
         return _is(value, float) and shape.low <= value <= shape.high
-    if isinstance(shape, Just):
+    if kind is Just:
         return bool(value == shape.text)
-    if shape is float:  # whole numbers may be longer than any float
-        number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
-        return number and abs(value) <= sys.float_info.max
-    if shape is int:
-        return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, shape)
 
 
