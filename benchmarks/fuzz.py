@@ -5,13 +5,14 @@
 
 FORMAT is one of those in tests/fuzzing.py (`python benchmarks/fuzz.py list`), or all. Files are changed as their
 content is built, and byte by byte. Of each format `--guided` inputs are led by the code that they reach: atheris keeps
-those that reach new code in FOLDER/FORMAT/corpus (`pip install atheris`). The rest are changed from that corpus and from
-whole files, without the instrumentation, which makes them several times faster; none is fed twice in a part.
+those that reach new code in FOLDER/FORMAT/corpus (`pip install atheris`). The rest are changed from that corpus and
+from whole files, without the instrumentation, which makes them several times faster. None is fed twice in a part.
 
-A file that raises anything but a HashzooError, takes longer than 5 s of CPU time or more than 1 GB, or ends the process,
-is a finding: it is kept in FOLDER/FORMAT/findings with what it raised, once for each place in the code, and the exit code
-is 1. Each start adds a part to FOLDER/FORMAT/parts, of which at most a second is lost when it is killed; the same command
-goes on until each format has had as many inputs. `--read` adds the parts up, and prints them as a table or as JSON.
+A file that raises anything but a HashzooError, takes longer than 5 s of CPU time or more than 1 GB, or ends the
+process, is a finding: it is kept in FOLDER/FORMAT/findings with what it raised, once for each place in the code, and
+the exit code is 1. Each start adds a part to FOLDER/FORMAT/parts, of which at most a second is lost when it is killed;
+the same command goes on until each format has had as many inputs. `--read` adds the parts up, and prints them as a
+table or as JSON.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ PACKAGES = ("hashzoo", "atheris", "numpy", "pandas", "pyarrow", "duckdb", "torch
 
 
 class Part:
-    """What one process feeds: counted, written once a second, with the input under way where it survives the process."""
+    """What one process feeds, counted and written once a second; the input under way lies where it outlives it."""
 
     def __init__(self, place: Path, phase: str, seed: int):
         self.place, self.phase, self.seed = place, phase, seed
@@ -288,10 +289,9 @@ def record(folder: Path) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     """A table in Markdown."""
-    print(
-        "| format | inputs | of which guided | read | kinds of refusal | slowest, s | memory grew, MB | CPU, min | findings |"
-    )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    columns = ["inputs", "guided", "read", "kinds of refusal", "slowest, s", "memory grew, MB", "CPU, min", "findings"]
+    print(f"| format | {' | '.join(columns)} |")
+    print(f"|---|{'---:|' * len(columns)}")
     for one in found["formats"]:
         share = one["read"] / max(one["inputs"], 1)
         print(
