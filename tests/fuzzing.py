@@ -351,7 +351,7 @@ def change_tar(content: bytes, rng: random.Random, times: int) -> bytes:
             out.write(info.tobuf(kind, "utf-8", "surrogateescape"))
             out.write(inside + bytes(-len(inside) % 512))
     whole = out.getvalue() + bytes(1024)
-    return rng.choice([bytes, bytes, gzip.compress, bz2.compress])(whole)
+    return rng.choice([bytes, bytes, functools.partial(gzip.compress, mtime=0), bz2.compress])(whole)
 
 
 def change_parquet(content: bytes, rng: random.Random, times: int) -> bytes:
@@ -392,7 +392,7 @@ def formats(place: Path) -> dict[str, Format]:
     """All formats by name; whole files are made below `place`. The plugin `tiny` must be there, and a cache."""
     place.mkdir(parents=True, exist_ok=True)
     made = _Material(place)
-    return {
+    found = {
         "run": Format(made.of("run.json"), made.report("run.json"), change_json),
         "result": Format(made.of("result.json"), made.report("result.json"), change_json),
         "reason": Format(made.of("error.txt"), made.report("error.txt"), change_bytes),
@@ -415,6 +415,8 @@ def formats(place: Path) -> dict[str, Format]:
         "bundle": Format(made.bundles(), made.checked, change_bundle),
         "collection": Format([(made.collection / "manifest.json").read_bytes()], made.collections, change_manifest),
     }
+    made.whole.update(content for form in found.values() for content in form.seeds)
+    return found
 
 
 def change_manifest(content: bytes, rng: random.Random, times: int) -> bytes:
@@ -466,6 +468,7 @@ class _Material:
 
         collection.append(pack(values), metadata={"name": [f"n{n}" for n in range(9)]}, outputs=values)
         collection.delete([4])
+        self.whole: set[bytes] = set()
         self.copies: dict[Path, Path] = {}
         self.changed: tuple[Path, bytes] | None = None
         self.collected: dict[Path, list[dict[str, Any]]] = {}
@@ -481,6 +484,10 @@ class _Material:
 
         for number in range(12):
             Image.new("RGB", (3, 3), (20 * number, 0, 0)).save(self.pictures / f"{number}.png")
+
+    def _seldom(self, content: bytes, each: int = 8) -> bool:
+        """Whether a file does not go the whole way, which each eighth does, the same ones each time, and every seed."""
+        return content not in self.whole and zlib.crc32(content) // 64 % each > 0
 
     def of(self, name: str) -> list[bytes]:
         """Files of one name, of runs of every kind."""
@@ -547,7 +554,7 @@ class _Material:
                 values = significance.per_query(item["results"])
                 table = make_table(item, significance.as_good_as_best(values))
                 markdown(table)
-            if seldom(content):
+            if self._seldom(content):
                 return
             latex(table)
             make_costs(item)
@@ -573,13 +580,13 @@ class _Material:
             run = self.streamed if online else self.run
             place = run.parents[1].relative_to(self.runs)
             runs = self._copied(self._few(run), str(place / name), content)
-            if not seldom(content):
+            if not self._seldom(content):
                 with contextlib.suppress(HashzooError):
                     for item in collect(runs):
                         markdown(make_table(item))
             opened_as(runs / place)
             track = Track.load(runs / place)
-            if not seldom(content, 2 if name == "labels.npz" else 8):
+            if not self._seldom(content, 2 if name == "labels.npz" else 8):
                 score_run(track, runs / run.relative_to(self.runs))
 
         return read
@@ -606,7 +613,7 @@ class _Material:
         for codes in load_codes(folder / "codes.npz").values():
             if len(codes):
                 health(codes)
-        if not seldom(content, 2):
+        if not self._seldom(content, 2):
             score_run(self._track(self.run), folder)
 
     def rounds(self, content: bytes) -> None:
@@ -686,7 +693,7 @@ class _Material:
                 known.unlink()
             with contextlib.suppress(HashzooError):
                 rows_of_table(path)
-            if seldom(content):
+            if self._seldom(content):
                 build(open_source(path), "", settings_of({"separator": ";"}), self.pictures, cache)
                 return
             shutil.rmtree(cache, ignore_errors=True)
@@ -754,14 +761,9 @@ class _Material:
         collection = hashzoo.search.open(self._copied(self.collection, "manifest.json", content))
         collection.verify()
         # A condition starts an engine of SQL, which takes ten times as long as all the rest.
-        where = None if seldom(content) else "name != 'n1'"
+        where = None if self._seldom(content) else "name != 'n1'"
         answer = collection.query(np.ones((1, collection.bits)), k=3, where=where)
         answer.metadata()
-
-
-def seldom(content: bytes, each: int = 8) -> bool:
-    """Whether a file does not go the whole way, which each eighth does: the same ones each time."""
-    return zlib.crc32(content) // 64 % each > 0
 
 
 def _put(path: Path, content: bytes) -> None:
