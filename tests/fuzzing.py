@@ -559,7 +559,8 @@ class _Material:
             latex(table)
             make_costs(item)
             frame(found).to_csv()
-            pivot(found, ["trainer.epochs"])
+            with contextlib.suppress(HashzooError):  # not every method has it
+                pivot(found, ["trainer.epochs"])
             for item in found:
                 provenance(item["track"], item["results"])
             read_run(runs / beside)

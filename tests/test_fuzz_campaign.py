@@ -127,8 +127,7 @@ def test_changes_are_drawn_by_a_seed(change, tmp_path):
     seeds = {fuzzing.change_tar: tar(tmp_path), fuzzing.change_array: array(tmp_path)}
     content = seeds.get(change, b'name = "x"\nbits = [8, 16]\n')
     drawn = [[change(content, random.Random(seed), 2) for seed in range(20)] for _ in range(2)]
-    if change is not fuzzing.change_tar:  # packed ones hold the time
-        assert drawn[0] == drawn[1]
+    assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) > 10
 
 
@@ -156,4 +155,4 @@ def test_the_documented_table_is_that_of_the_record():
     shown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
     assert shown in (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
     formats = json.loads(RECORD.read_text(encoding="utf-8"))["formats"]
-    assert all(one["inputs"] >= one["read"] and not one["findings"] for one in formats)
+    assert all(one["inputs"] > one["read"] > 0 and one["slowest_s"] < fuzzing.SECONDS for one in formats)
