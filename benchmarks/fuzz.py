@@ -18,6 +18,7 @@ table or as JSON.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib.metadata
 import json
@@ -56,7 +57,7 @@ class Part:
         self.refusals: Counter[str] = Counter()
         self.findings: Counter[str] = Counter()
         self.slowest = 0.0
-        self.before = memory()
+        self.began, self.before = time.process_time(), forget_peak()
         self.seen: set[int] = set()
         self.told = time.monotonic()
         (place / "parts").mkdir(parents=True, exist_ok=True)
@@ -109,12 +110,19 @@ class Part:
             "slowest_s": round(self.slowest, 3),
             "peak_mb": memory(),
             "grown_mb": memory() - self.before,
-            "cpu_s": round(used, 1),
+            "cpu_s": round(used - self.began, 1),
             "versions": versions(),
         }
         beside = self.path.with_suffix(".part")
         beside.write_text(json.dumps(about), encoding="utf-8")
         beside.rename(self.path)
+
+
+def forget_peak() -> int:
+    """Measure the most memory from now on, where the system lets one (Linux); what there is now, in MB."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return memory()
 
 
 def memory() -> int:
@@ -136,20 +144,20 @@ def versions() -> dict[str, str]:
 def keep(place: Path, where: str, content: bytes, said: str) -> None:
     """Keep an input that is a finding."""
     name = re.sub(r"\W+", "-", where)
-    (place / "findings").mkdir(exist_ok=True)
+    (place / "findings").mkdir(parents=True, exist_ok=True)
     (place / "findings" / name).write_bytes(content)
     (place / "findings" / f"{name}.txt").write_text(said, encoding="utf-8", errors="replace")
     print(f"finding: {place / 'findings' / name}", file=sys.stderr, flush=True)
 
 
-def ready(name: str) -> Any:
-    """A format, of which whole files were read once: that may have to compile, and takes as long as it takes."""
+def ready(*names: str) -> dict[str, Any]:
+    """Formats, of which whole files were read once: that may have to compile, and takes as long as it takes."""
     import fuzzing
 
-    form = fuzzing.ready(Path(tempfile.mkdtemp()))[name]
-    for content in form.seeds:
+    forms = fuzzing.ready(Path(tempfile.mkdtemp()))
+    for content, form in ((content, forms[name]) for name in names for content in forms[name].seeds):
         form.read(content)
-    return form
+    return forms
 
 
 def look(name: str, place: Path, inputs: int, seconds: int, seed: int) -> None:
@@ -165,7 +173,7 @@ def look(name: str, place: Path, inputs: int, seconds: int, seed: int) -> None:
     with atheris.instrument_imports(include=["hashzoo"], exclude=compiled):
         import fuzzing
 
-        form = ready(name)
+        form = ready(name)[name]
     corpus = place / "corpus"
     if not corpus.exists():
         corpus.mkdir(parents=True)
@@ -199,11 +207,10 @@ def look(name: str, place: Path, inputs: int, seconds: int, seed: int) -> None:
     atheris.Fuzz()
 
 
-def haste(name: str, place: Path, inputs: int, seconds: int, seed: int) -> None:
+def haste(form: Any, place: Path, inputs: int, seconds: float, seed: int) -> None:
     """Feed inputs that are changed from those of the corpus and from whole files."""
     import fuzzing
 
-    form = ready(name)
     corpus = [path.read_bytes() for path in sorted((place / "corpus").glob("*"))] or form.seeds
     rng, part, end = random.Random(seed), Part(place, "fast", seed), time.monotonic() + seconds
     while part.inputs < inputs and time.monotonic() < end:
@@ -213,7 +220,7 @@ def haste(name: str, place: Path, inputs: int, seconds: int, seed: int) -> None:
 
 
 def child(asked: argparse.Namespace) -> None:
-    """One part."""
+    """Parts of one phase: a guided one, or a fast one of each format, which are begun together."""
     resource.setrlimit(resource.RLIMIT_DATA, (MOST, MOST))
     warnings.simplefilter("ignore")
     import numba
@@ -221,10 +228,26 @@ def child(asked: argparse.Namespace) -> None:
 
     numba.set_num_threads(1)  # files this small only lose by threads
     pyarrow.set_cpu_count(1)
-    (name,) = asked.formats
-    seed = len(list((asked.folder / name / "parts").glob("*.json"))) + 1
-    feed = look if asked.phase == "guided" else haste
-    feed(name, asked.folder / name, asked.inputs, asked.seconds, seed)
+    forms: dict[str, Any] = {}
+    for name in asked.formats:
+        place = asked.folder / name
+        left, seed = missing(asked, name)[asked.phase], len(parts_of(place)) + 1
+        if left <= 0:
+            continue
+        (asked.folder / "under_way").write_text(name, encoding="utf-8")
+        if asked.phase == "guided":
+            look(name, place, left, asked.seconds, seed)
+        else:
+            forms = forms or ready(*asked.formats)
+            haste(forms[name], place, left, asked.seconds, seed)
+
+
+def missing(asked: argparse.Namespace, name: str) -> dict[str, int]:
+    """How many inputs a format lacks in each phase."""
+    parts = parts_of(asked.folder / name)
+    guided = sum(part["inputs"] for part in parts if part["phase"] == "guided")
+    both = sum(part["inputs"] for part in parts)
+    return {"guided": min(asked.guided, asked.inputs) - guided, "fast": asked.inputs - both}
 
 
 def parts_of(place: Path) -> list[dict[str, Any]]:
@@ -232,28 +255,34 @@ def parts_of(place: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
-def run(asked: argparse.Namespace, name: str) -> bool:
-    """Feed a format until it has had its inputs; whether there was no finding."""
-    place, end, good = asked.folder / name, time.monotonic() + asked.seconds, True
-    for phase in ("guided", "fast"):
-        had = [part["inputs"] for part in parts_of(place) if phase == "fast" or part["phase"] == "guided"]
-        left = (min(asked.guided, asked.inputs) if phase == "guided" else asked.inputs) - sum(had)
-        seconds = int(end - time.monotonic())
-        if left <= 0 or seconds < 1:
-            continue
-        words = [sys.executable, __file__, name, "--folder", str(asked.folder), f"--phase={phase}"]
-        place.mkdir(parents=True, exist_ok=True)
-        with open(place / f"{phase}.log", "wb") as log, tempfile.TemporaryDirectory() as files:
-            quiet = os.environ | {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TMPDIR": files}
-            command = [*words, f"--inputs={left}", f"--seconds={seconds}"]
-            ended = subprocess.run(command, stdout=log, stderr=log, env=quiet, check=False)
-        if ended.returncode:
-            content = (place / "now").read_bytes() if (place / "now").exists() else bytes(8)
-            length = int.from_bytes(content[:8], "little")
-            said = (place / f"{phase}.log").read_text(encoding="utf-8", errors="replace")[-8000:]
-            keep(place, f"exit {ended.returncode}", content[8 : 8 + length], said)
-        good = good and not ended.returncode
-    return good and not any(part["findings"] for part in parts_of(place))
+def run(asked: argparse.Namespace, names: list[str]) -> bool:
+    """Feed formats until they have had their inputs; whether every process came to its end."""
+    codes = [start(asked, "guided", [name]) for name in names if missing(asked, name)["guided"] > 0]
+    fed, before = sum(summed(asked.folder / name)["inputs"] for name in names), -1
+    while fed > before and (left := [name for name in names if missing(asked, name)["fast"] > 0]):
+        codes.append(start(asked, "fast", left))
+        if not codes[-1]:
+            break
+        before, fed = fed, sum(summed(asked.folder / name)["inputs"] for name in names)
+    return not any(codes)
+
+
+def start(asked: argparse.Namespace, phase: str, names: list[str]) -> int:
+    """Run a phase in a process of its own; its exit code. The input that ends it otherwise is a finding."""
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, __file__, *names, "--folder", str(asked.folder), f"--phase={phase}"]
+    words += [f"--inputs={asked.inputs}", f"--guided={asked.guided}", f"--seconds={asked.seconds}"]
+    log = asked.folder / f"{phase}.log"
+    with open(log, "wb") as file, tempfile.TemporaryDirectory() as files:
+        quiet = os.environ | {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TMPDIR": files}
+        code = subprocess.run(words, stdout=file, stderr=file, env=quiet, check=False).returncode
+    if code:
+        place = asked.folder / (asked.folder / "under_way").read_text(encoding="utf-8")
+        content = (place / "now").read_bytes() if (place / "now").exists() else bytes(8)
+        length = int.from_bytes(content[:8], "little")
+        said = log.read_text(encoding="utf-8", errors="replace")[-8000:]
+        keep(place, f"exit {code}", content[8 : 8 + length], said)
+    return code
 
 
 def summed(place: Path) -> dict[str, Any]:
@@ -306,7 +335,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where corpora, parts and findings are kept")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="of each format, with those of earlier parts")
     parser.add_argument("--guided", type=int, default=20_000, help="how many of them are led by what they reach")
-    parser.add_argument("--seconds", type=int, default=10**6, help="of each format, this time")
+    parser.add_argument("--seconds", type=int, default=10**6, help="of each format in each phase, this time")
     parser.add_argument("--read", type=Path, help="feed nothing, and show a folder or what --json printed")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--phase", choices=("guided", "fast"), help=argparse.SUPPRESS)
@@ -326,10 +355,9 @@ def main() -> None:
         names = list(NAMES) if asked.formats == ["all"] else asked.formats
         if not names or not asked.folder or not set(names) <= set(NAMES):
             parser.error(f"give a --folder, and choose from: all, {', '.join(NAMES)}")
-        for name in names:
-            good = run(asked, name) and good
-            print(f"{name}: {json.dumps(summed(asked.folder / name))}", file=sys.stderr, flush=True)
+        good = run(asked, names)
         found = record(asked.folder)
+        good = good and not any(one["findings"] for one in found["formats"])
     if asked.json:
         print(json.dumps(found, indent=1))
     else:

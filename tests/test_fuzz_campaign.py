@@ -84,42 +84,64 @@ def test_parts_are_added_up_and_shown(fuzz, tmp_path, capsys):
     assert "| rows | 30 | 10 | 50% | 1 |" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("had", "asked"), [([], ["guided 5", "fast 95"]), ([("guided", 5), ("fast", 60)], ["fast 35"])]
-)
-def test_a_format_goes_on_until_it_has_had_its_inputs(fuzz, tmp_path, monkeypatch, had, asked):
-    place, started = tmp_path / "rows", []
+@pytest.fixture
+def campaign(fuzz, tmp_path, monkeypatch):
+    """A campaign of 100 inputs, 5 of them guided, whose processes feed nothing but tell what they would."""
+    asked = fuzz.argparse.Namespace(folder=tmp_path, inputs=100, guided=5, seconds=60)
+    started, codes = [], []
 
     def fed(words, **given):
-        phase, inputs = words[5].removeprefix("--phase="), int(words[6].removeprefix("--inputs="))
-        started.append(f"{phase} {inputs}")
-        tell(phase, inputs)
-        return subprocess.CompletedProcess(words, 0)
+        phase = next(word.removeprefix("--phase=") for word in words if word.startswith("--phase="))
+        code = codes.pop(0) if codes else 0
+        for name in words[2 : words.index("--folder")]:
+            left = fuzz.missing(asked, name)[phase] if not code else 7
+            started.append(f"{phase} {name} {left}")
+            (tmp_path / "under_way").write_text(name)
+            tell(name, phase, left)
+        return subprocess.CompletedProcess(words, code)
 
-    def tell(phase, inputs):
-        part = fuzz.Part(place, phase, len(fuzz.parts_of(place)) + 1)
+    def tell(name, phase, inputs):
+        part = fuzz.Part(tmp_path / name, phase, len(fuzz.parts_of(tmp_path / name)) + 1)
+        part.feed(FORM, b"the last one")
         part.inputs = inputs
         part.tell()
 
-    for phase, inputs in had:
-        tell(phase, inputs)
     fuzz.versions()  # which starts git
     monkeypatch.setattr(subprocess, "run", fed)
-    given = {"folder": tmp_path, "inputs": 100, "guided": 5, "seconds": 60}
-    assert fuzz.run(fuzz.argparse.Namespace(**given), "rows")
-    assert started == asked
+    return asked, started, codes, tell
 
 
-def test_a_process_that_ends_leaves_its_input_as_a_finding(fuzz, tmp_path, monkeypatch):
-    place = tmp_path / "rows"
-    part = fuzz.Part(place, "guided", 1)
-    part.feed(FORM, b"the last one")
-    part.inputs = 100
-    part.tell()
-    monkeypatch.setattr(subprocess, "run", lambda words, **given: subprocess.CompletedProcess(words, -11))
-    given = {"folder": tmp_path, "inputs": 200, "guided": 5, "seconds": 60}
-    assert not fuzz.run(fuzz.argparse.Namespace(**given), "rows")
-    assert (place / "findings" / "exit-11").read_bytes() == b"the last one"
+def test_formats_go_on_until_they_have_had_their_inputs(fuzz, campaign):
+    asked, started, _, tell = campaign
+    tell("rows", "guided", 5)
+    tell("rows", "fast", 60)
+    assert fuzz.run(asked, ["rows", "zip"])
+    assert started == ["guided zip 5", "fast rows 35", "fast zip 95"]
+    assert fuzz.run(asked, ["rows", "zip"])
+    assert len(started) == 3
+
+
+def test_a_process_that_ends_early_leaves_its_input_as_a_finding_and_is_followed_by_another(fuzz, campaign):
+    asked, started, codes, tell = campaign
+    tell("rows", "guided", 5)
+    codes[:] = [-11]
+    assert not fuzz.run(asked, ["rows"])
+    assert started == ["fast rows 7", "fast rows 88"]
+    assert (asked.folder / "rows" / "findings" / "exit-11").read_bytes() == b"the last one"
+
+
+def test_processes_that_end_before_they_feed_anything_are_not_started_for_ever(fuzz, campaign, monkeypatch):
+    asked, started, _, tell = campaign
+    tell("rows", "guided", 5)
+    (asked.folder / "under_way").write_text("rows")
+
+    def ended(words, **given):
+        started.append("none")
+        return subprocess.CompletedProcess(words, 1)
+
+    monkeypatch.setattr(subprocess, "run", ended)
+    assert not fuzz.run(asked, ["rows"])
+    assert started == ["none"]
 
 
 @pytest.mark.parametrize("change", [fuzzing.change_tar, fuzzing.change_array, fuzzing.change_toml, change])
