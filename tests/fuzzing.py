@@ -21,6 +21,7 @@ import resource
 import shutil
 import signal
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def mutated(form: Format, rng: random.Random, among: list[bytes] | None = None) 
     """A whole file, or one of those `among` which it is drawn, with changes of content, perhaps with bytes changed."""
     content = rng.choice(among or form.seeds)
     with contextlib.suppress(Exception):  # what is changed already may be no file any more
-        content = form.change(content, rng, rng.randint(0, 3))
+        content = form.change(content, rng, rng.choice((0, 1, 1, 1, 2, 3)))
     return change_bytes(content, rng, rng.randint(1, 4)) if rng.random() < 0.3 else content
 
 
@@ -144,7 +145,18 @@ def change_value(value: Any, rng: random.Random) -> Any:
         else:
             found_list[at] = change_value(value[at], rng)
         return found_list
-    return rng.choice(ODD)
+    return rng.choice(ODD) if rng.random() < 0.5 else _alike(value, rng)
+
+
+def _alike(value: Any, rng: random.Random) -> Any:
+    """Another value of the same type, which may well be read."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + rng.choice([-1, 1, 7, value])
+    if isinstance(value, str):
+        return rng.choice([value + "x", value[:-1], value[::-1], value.upper()])
+    return value * 2 if isinstance(value, list) else value
 
 
 parsed = functools.lru_cache(512)(json.loads)  # what is changed is copied on the way to it
@@ -285,7 +297,7 @@ def change_members(content: bytes, rng: random.Random, times: int) -> bytes:
         for name, inside in files:
             info = zipfile.ZipInfo(name)
             info.external_attr = rng.choice([0o644 << 16] * 40 + [0o120777 << 16, 0o060644 << 16])
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):  # twice a name
                 archive.writestr(info, inside)
     return out.getvalue()
 
