@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import functools
 import importlib.metadata
 import json
@@ -28,6 +29,7 @@ import platform
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -160,20 +162,23 @@ def ready(*names: str) -> dict[str, Any]:
     return forms
 
 
-def look(name: str, place: Path, inputs: int, seconds: int, seed: int) -> None:
-    """Feed inputs that are led by the code that they reach; the process ends here."""
+def instrumented() -> Any:
+    """A block whose imports of hashzoo tell atheris which code they reach. Compiled code stays as it is."""
     import atheris
 
-    # Readers import what they need when they read: only whole files bring all of it. Compiled code stays as it is.
     compiled = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in (ROOT / "hashzoo").rglob("*.py")
         if re.search(r"import numba|hashzoo\.kernels", path.read_text(encoding="utf-8"))
     ]
-    with atheris.instrument_imports(include=["hashzoo"], exclude=compiled):
-        import fuzzing
+    return atheris.instrument_imports(include=["hashzoo"], exclude=compiled)
 
-        form = ready(name)[name]
+
+def look(form: Any, place: Path, inputs: int, seconds: int, seed: int) -> None:
+    """Feed inputs that are led by the code that they reach; the process ends here."""
+    import atheris
+    import fuzzing
+
     corpus = place / "corpus"
     if not corpus.exists():
         corpus.mkdir(parents=True)
@@ -207,7 +212,7 @@ def look(name: str, place: Path, inputs: int, seconds: int, seed: int) -> None:
     atheris.Fuzz()
 
 
-def haste(form: Any, place: Path, inputs: int, seconds: float, seed: int) -> None:
+def haste(form: Any, place: Path, inputs: int, seconds: int, seed: int) -> None:
     """Feed inputs that are changed from those of the corpus and from whole files."""
     import fuzzing
 
@@ -219,27 +224,42 @@ def haste(form: Any, place: Path, inputs: int, seconds: float, seed: int) -> Non
     part.tell()
 
 
-def child(asked: argparse.Namespace) -> None:
-    """Parts of one phase: a guided one, or a fast one of each format, which are begun together."""
+def child(asked: argparse.Namespace) -> int:
+    """A phase of formats, one after the other, each in a fork of its own; 1 if one of them did not come to its end."""
     resource.setrlimit(resource.RLIMIT_DATA, (MOST, MOST))
+    faulthandler.enable()
     warnings.simplefilter("ignore")
     import numba
     import pyarrow
 
     numba.set_num_threads(1)  # files this small only lose by threads
     pyarrow.set_cpu_count(1)
-    forms: dict[str, Any] = {}
+    with instrumented() if asked.phase == "guided" else contextlib.nullcontext():
+        forms = ready(*asked.formats)  # readers import what they need when they read: whole files bring all of it
+    codes = []
     for name in asked.formats:
         place = asked.folder / name
-        left, seed = missing(asked, name)[asked.phase], len(parts_of(place)) + 1
-        if left <= 0:
-            continue
-        (asked.folder / "under_way").write_text(name, encoding="utf-8")
-        if asked.phase == "guided":
-            look(name, place, left, asked.seconds, seed)
-        else:
-            forms = forms or ready(*asked.formats)
-            haste(forms[name], place, left, asked.seconds, seed)
+        process = os.fork()
+        if not process:
+            code = 1
+            try:
+                feed = look if asked.phase == "guided" else haste
+                feed(forms[name], place, missing(asked, name)[asked.phase], asked.seconds, len(parts_of(place)) + 1)
+                code = 0
+            except Exception:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+        if codes[-1] not in (0, -signal.SIGTERM):
+            keep_last(place, codes[-1], (asked.folder / f"{asked.phase}.log").read_bytes()[-8000:])
+    return int(any(codes))
+
+
+def keep_last(place: Path, code: int, said: bytes) -> None:
+    """Keep the input with which a process ended that should not have."""
+    content = (place / "now").read_bytes() if (place / "now").exists() else bytes(8)
+    keep(place, f"exit {code}", content[8 : 8 + int.from_bytes(content[:8], "little")], said.decode(errors="replace"))
 
 
 def missing(asked: argparse.Namespace, name: str) -> dict[str, int]:
@@ -257,32 +277,18 @@ def parts_of(place: Path) -> list[dict[str, Any]]:
 
 def run(asked: argparse.Namespace, names: list[str]) -> bool:
     """Feed formats until they have had their inputs; whether every process came to its end."""
-    codes = [start(asked, "guided", [name]) for name in names if missing(asked, name)["guided"] > 0]
-    fed, before = sum(summed(asked.folder / name)["inputs"] for name in names), -1
-    while fed > before and (left := [name for name in names if missing(asked, name)["fast"] > 0]):
-        codes.append(start(asked, "fast", left))
-        if not codes[-1]:
-            break
-        before, fed = fed, sum(summed(asked.folder / name)["inputs"] for name in names)
-    return not any(codes)
-
-
-def start(asked: argparse.Namespace, phase: str, names: list[str]) -> int:
-    """Run a phase in a process of its own; its exit code. The input that ends it otherwise is a finding."""
     asked.folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, __file__, *names, "--folder", str(asked.folder), f"--phase={phase}"]
-    words += [f"--inputs={asked.inputs}", f"--guided={asked.guided}", f"--seconds={asked.seconds}"]
-    log = asked.folder / f"{phase}.log"
-    with open(log, "wb") as file, tempfile.TemporaryDirectory() as files:
-        quiet = os.environ | {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TMPDIR": files}
-        code = subprocess.run(words, stdout=file, stderr=file, env=quiet, check=False).returncode
-    if code:
-        place = asked.folder / (asked.folder / "under_way").read_text(encoding="utf-8")
-        content = (place / "now").read_bytes() if (place / "now").exists() else bytes(8)
-        length = int.from_bytes(content[:8], "little")
-        said = log.read_text(encoding="utf-8", errors="replace")[-8000:]
-        keep(place, f"exit {code}", content[8 : 8 + length], said)
-    return code
+    codes = []
+    for phase in ("guided", "fast"):
+        left = [name for name in names if missing(asked, name)[phase] > 0]
+        if not left:
+            continue
+        words = [sys.executable, __file__, *left, "--folder", str(asked.folder), f"--phase={phase}"]
+        words += [f"--inputs={asked.inputs}", f"--guided={asked.guided}", f"--seconds={asked.seconds}"]
+        with open(asked.folder / f"{phase}.log", "wb") as log, tempfile.TemporaryDirectory() as files:
+            quiet = os.environ | {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TMPDIR": files}
+            codes.append(subprocess.run(words, stdout=log, stderr=log, env=quiet, check=False).returncode)
+    return not any(codes)
 
 
 def summed(place: Path) -> dict[str, Any]:
@@ -341,8 +347,7 @@ def main() -> None:
     parser.add_argument("--phase", choices=("guided", "fast"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.phase:
-        child(asked)
-        return
+        sys.exit(child(asked))
     from test_fuzz import NAMES
 
     if asked.formats == ["list"]:

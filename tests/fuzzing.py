@@ -536,7 +536,7 @@ class _Material:
     def _copied(self, folder: Path, name: str, content: bytes) -> Path:
         """A copy of a folder in which one file is another. It is made once; the next call puts the file right."""
         if folder not in self.copies:
-            self.copies[folder] = self.place / "copies" / str(len(self.copies))
+            self.copies[folder] = self.place / "copies" / f"{os.getpid()}-{len(self.copies)}"  # a fork has its own
             shutil.copytree(folder, self.copies[folder])
         path = self.copies[folder] / name
         if self.changed and self.changed[0] != path:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import resource
+import signal
 import subprocess
 import sys
+import threading
+import warnings
 from pathlib import Path
 
 import fuzzing
+import numba
+import pyarrow
 import pytest
 
 from hashzoo.errors import HashzooError
@@ -85,63 +91,68 @@ def test_parts_are_added_up_and_shown(fuzz, tmp_path, capsys):
 
 
 @pytest.fixture
-def campaign(fuzz, tmp_path, monkeypatch):
-    """A campaign of 100 inputs, 5 of them guided, whose processes feed nothing but tell what they would."""
-    asked = fuzz.argparse.Namespace(folder=tmp_path, inputs=100, guided=5, seconds=60)
-    started, codes = [], []
+def campaign(fuzz, tmp_path):
+    """A campaign of 100 inputs of each format, 5 of them guided."""
+    return fuzz.argparse.Namespace(folder=tmp_path, inputs=100, guided=5, seconds=60, phase="fast", formats=["rows"])
+
+
+def told(fuzz, campaign, name, phase, inputs):
+    part = fuzz.Part(campaign.folder / name, phase, len(fuzz.parts_of(campaign.folder / name)) + 1)
+    part.inputs = inputs
+    part.tell()
+
+
+def test_formats_go_on_until_they_have_had_their_inputs(fuzz, campaign, monkeypatch):
+    started = []
 
     def fed(words, **given):
         phase = next(word.removeprefix("--phase=") for word in words if word.startswith("--phase="))
-        code = codes.pop(0) if codes else 0
         for name in words[2 : words.index("--folder")]:
-            left = fuzz.missing(asked, name)[phase] if not code else 7
+            left = fuzz.missing(campaign, name)[phase]
             started.append(f"{phase} {name} {left}")
-            (tmp_path / "under_way").write_text(name)
-            tell(name, phase, left)
-        return subprocess.CompletedProcess(words, code)
+            told(fuzz, campaign, name, phase, left)
+        return subprocess.CompletedProcess(words, 0)
 
-    def tell(name, phase, inputs):
-        part = fuzz.Part(tmp_path / name, phase, len(fuzz.parts_of(tmp_path / name)) + 1)
-        part.feed(FORM, b"the last one")
-        part.inputs = inputs
-        part.tell()
-
-    fuzz.versions()  # which starts git
+    told(fuzz, campaign, "rows", "guided", 5)
+    told(fuzz, campaign, "rows", "fast", 60)
     monkeypatch.setattr(subprocess, "run", fed)
-    return asked, started, codes, tell
-
-
-def test_formats_go_on_until_they_have_had_their_inputs(fuzz, campaign):
-    asked, started, _, tell = campaign
-    tell("rows", "guided", 5)
-    tell("rows", "fast", 60)
-    assert fuzz.run(asked, ["rows", "zip"])
+    assert fuzz.run(campaign, ["rows", "zip"])
     assert started == ["guided zip 5", "fast rows 35", "fast zip 95"]
-    assert fuzz.run(asked, ["rows", "zip"])
+    assert fuzz.run(campaign, ["rows", "zip"])
     assert len(started) == 3
 
 
-def test_a_process_that_ends_early_leaves_its_input_as_a_finding_and_is_followed_by_another(fuzz, campaign):
-    asked, started, codes, tell = campaign
-    tell("rows", "guided", 5)
-    codes[:] = [-11]
-    assert not fuzz.run(asked, ["rows"])
-    assert started == ["fast rows 7", "fast rows 88"]
-    assert (asked.folder / "rows" / "findings" / "exit-11").read_bytes() == b"the last one"
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_format_is_fed_in_a_fork_and_the_input_that_ends_it_is_kept(fuzz, campaign, monkeypatch, ends):
+    def read(content):
+        if ends:
+            os.kill(os.getpid(), signal.SIGKILL)
 
+    form = fuzzing.Format([b"good"], read, change)
+    monkeypatch.setattr(fuzz, "ready", lambda *names: {"rows": form})
+    monkeypatch.setattr(fuzz.faulthandler, "enable", lambda: None)
+    monkeypatch.setattr(numba, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(pyarrow, "set_cpu_count", lambda count: None)
+    (campaign.folder / "fast.log").write_bytes(b"")
+    fork, timers = os.fork, []
 
-def test_processes_that_end_before_they_feed_anything_are_not_started_for_ever(fuzz, campaign, monkeypatch):
-    asked, started, _, tell = campaign
-    tell("rows", "guided", 5)
-    (asked.folder / "under_way").write_text("rows")
+    def timed():
+        process = fork()
+        if process:
+            timers.append(threading.Timer(60, os.kill, (process, signal.SIGKILL)))
+            timers[-1].start()
+        return process
 
-    def ended(words, **given):
-        started.append("none")
-        return subprocess.CompletedProcess(words, 1)
-
-    monkeypatch.setattr(subprocess, "run", ended)
-    assert not fuzz.run(asked, ["rows"])
-    assert started == ["none"]
+    monkeypatch.setattr(os, "fork", timed)
+    with warnings.catch_warnings():
+        assert fuzz.child(campaign) == ends
+    for timer in timers:
+        timer.cancel()
+    parts = fuzz.parts_of(campaign.folder / "rows")
+    assert [part["inputs"] for part in parts] == ([] if ends else [100])
+    assert {path.name for path in campaign.folder.glob("rows/findings/*")} == (
+        {"exit-9", "exit-9.txt"} if ends else set()
+    )
 
 
 @pytest.mark.parametrize("change", [fuzzing.change_tar, fuzzing.change_array, fuzzing.change_toml, change])
