@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from hashzoo.search import tables
-from hashzoo.search.manifest import Deleted, File, Manifest, Part
+from hashzoo.search.manifest import CODES, IDS, METADATA, OUTPUTS, Deleted, File, Manifest, Part
 from hashzoo.storage.files import DAMAGED, file_digest, sync_folder
 
 try:
@@ -32,7 +32,6 @@ except ImportError:  # Windows, which removes no file that is open
     fcntl = None  # type: ignore[assignment]
 
 SEGMENTS, DELETED = "segments", "deleted"  # folders of a collection
-CODES, IDS, OUTPUTS, METADATA = "codes.npy", "ids.npy", "outputs.npy", "metadata.parquet"
 
 
 class Damage(Exception):
