@@ -21,6 +21,7 @@ import resource
 import shutil
 import signal
 import tarfile
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -481,6 +482,7 @@ class _Material:
         collection.append(pack(values), metadata={"name": [f"n{n}" for n in range(9)]}, outputs=values)
         collection.delete([4])
         self.whole: set[bytes] = set()
+        self.process = os.getpid()
         self.copies: dict[Path, Path] = {}
         self.changed: tuple[Path, bytes] | None = None
         self.collected: dict[Path, list[dict[str, Any]]] = {}
@@ -534,9 +536,14 @@ class _Material:
         return [path.name for path in Path(folder).iterdir() if path.is_dir()]
 
     def _copied(self, folder: Path, name: str, content: bytes) -> Path:
-        """A copy of a folder in which one file is another. It is made once; the next call puts the file right."""
+        """A copy of a folder in which one file is another. It is made once; the next call puts the file right.
+
+        A process that was forked has copies of its own.
+        """
+        if self.process != os.getpid():
+            self.process, self.copies, self.changed = os.getpid(), {}, None
         if folder not in self.copies:
-            self.copies[folder] = self.place / "copies" / f"{os.getpid()}-{len(self.copies)}"  # a fork has its own
+            self.copies[folder] = Path(tempfile.mkdtemp(dir=self.place)) / "copy"
             shutil.copytree(folder, self.copies[folder])
         path = self.copies[folder] / name
         if self.changed and self.changed[0] != path:
