@@ -124,7 +124,7 @@ def change_bytes(content: bytes, rng: random.Random, times: int) -> bytes:
 
 
 def change_value(value: Any, rng: random.Random) -> Any:
-    """Nested JSON with one value at random exchanged, left out, moved or renamed."""
+    """Nested JSON with one value at random exchanged, left out, added, moved or renamed."""
     if isinstance(value, dict) and value and rng.random() < 0.85:
         name = rng.choice(sorted(value))
         found = dict(value)
@@ -133,7 +133,9 @@ def change_value(value: Any, rng: random.Random) -> Any:
             del found[name]
         elif what < 0.14:
             found[rng.choice(["", "x", "map", name + "x", "\x07"])] = found.pop(name)
-        elif what < 0.2:
+        elif what < 0.18:
+            found[rng.choice(["x", "map", "seconds", f"{name}{rng.randrange(100)}"])] = rng.choice(ODD)
+        elif what < 0.23:
             found[name] = rng.choice(list(value.values()))
         else:
             found[name] = change_value(value[name], rng)
@@ -154,9 +156,10 @@ def _alike(value: Any, rng: random.Random) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
-        return value + rng.choice([-1, 1, 7, value])
+        return value + rng.choice([-1, 1, value, rng.randrange(1000)])
     if isinstance(value, str):
-        return rng.choice([value + "x", value[:-1], value[::-1], value.upper()])
+        at = rng.randint(0, len(value))
+        return rng.choice([value[:at] + chr(rng.randint(32, 0x2FFF)) + value[at:], value[:at], value.upper()])
     return value * 2 if isinstance(value, list) else value
 
 
