@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,12 @@ from hashzoo.encoders.base import numbers
 from hashzoo.errors import HashzooError
 from hashzoo.features.cache import Encoded
 from hashzoo.model import Tower, Towers, encode
+from hashzoo.once import Common
 from hashzoo.online import OnlineTrainer, Rounds, jobs_of_chunks
 from hashzoo.recipe import ROLES, Cell, Recipe, modality_of
+from hashzoo.settings import plain
 from hashzoo.storage.arrays import take
+from hashzoo.storage.files import digest
 from hashzoo.train import STATISTICS_ROWS, Job, Rows
 
 STATISTICS_NUMBERS = 2**27  # half a gigabyte
@@ -35,6 +39,8 @@ def fit(recipe: Recipe, job: Job) -> Towers:
     if not isinstance(towers, Towers):
         name = recipe.method.name
         raise HashzooError(f"the trainer of '{name}' gave back {type(towers).__name__}, not Towers", exit_code=1)
+    if job.common is not None:
+        job.common.parts.check()
     return towers
 
 
@@ -55,7 +61,7 @@ def fit_rounds(bench: Workbench, recipe: Recipe, cell: Cell, log: Callable[..., 
     if learns_online(recipe):
         jobs = jobs_of_chunks(parts, lambda chunk: make_job(bench, recipe, cell, log, chunk.training))
         return rounds.online(recipe.sections["trainer"].build(), jobs), rounds
-    job = make_job(bench, recipe, cell, log)
+    job = replace(make_job(bench, recipe, cell, log), common=None)  # seconds are held against those of online methods
     return rounds.offline(lambda: fit(recipe, job)), rounds
 
 
@@ -110,8 +116,9 @@ def make_job(
     def text_inputs(strings: Sequence[str]) -> torch.Tensor:
         return bench.text_inputs(recipe, list(strings)).to(bench.device)
 
+    train = rows(seen.train)
     return Job(
-        train=rows(seen.train),
+        train=train,
         bits=cell.bits,
         classes=bench.dataset.classes,
         widths={role: dict(part.widths) for role, part in encoded.items()},
@@ -122,6 +129,19 @@ def make_job(
         text_inputs=None if encoded["text"].described.looks_up else text_inputs,
         log=log,
         val=rows(seen.val) if len(seen.val) else None,
+        common=_common(bench, recipe, cell, encoded, train) if training is None else None,
+    )
+
+
+def _common(bench: Workbench, recipe: Recipe, cell: Cell, encoded: Mapping[str, Encoded], train: Rows) -> Common:
+    """What a cell that learns from all training rows has in common with the others of a bench."""
+    names = [name for name in (f"{role}_head" for role in ROLES) if name in recipe.sections]
+    heads = [[f"{recipe.sections[name].target}", plain(recipe.sections[name].settings)] for name in names]
+    return Common(
+        parts=bench.parts,
+        rows=train,
+        scope=digest([{role: id(part) for role, part in encoded.items()}, torch.get_num_threads()]),
+        differing={"bits": cell.bits, "towers": [cell.bits, heads], "loss": object()},
     )
 
 

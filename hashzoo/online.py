@@ -16,6 +16,7 @@ from hashzoo.codes import Codes, pack
 from hashzoo.data.stream import Chunk
 from hashzoo.errors import HashzooError
 from hashzoo.model import Outputs, Towers
+from hashzoo.once import bytes_held
 from hashzoo.train import Job, Rows, Trainer
 
 OLD_CODES = ("kept", "recomputed", "revised")
@@ -211,30 +212,3 @@ class Rounds:
 
 def _joined(old: Codes, new: Codes) -> Codes:
     return Codes(np.concatenate([old.data, new.data]), new.bits)
-
-
-def bytes_held(trainer: object) -> int:
-    """Bytes of all tensors and arrays that an object holds, in attributes and collections, each memory once."""
-    memories: dict[int, int] = {}
-    seen: set[int] = set()
-    waiting: list[Any] = [trainer]
-    while waiting:
-        thing = waiting.pop()
-        if id(thing) in seen or isinstance(thing, type):
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, Tensor):
-            storage = thing.untyped_storage()
-            memories[storage.data_ptr()] = storage.nbytes()
-        elif isinstance(thing, np.ndarray):
-            whole = thing
-            while isinstance(whole.base, np.ndarray):
-                whole = whole.base
-            memories[whole.ctypes.data] = whole.nbytes
-        elif isinstance(thing, Mapping):
-            waiting.extend(thing.values())
-        elif isinstance(thing, list | tuple | set | frozenset):
-            waiting.extend(thing)
-        elif isinstance(thing, nn.Module) or (hasattr(thing, "__dict__") and not callable(thing)):
-            waiting.extend(vars(thing).values())
-    return sum(memories.values())

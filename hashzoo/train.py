@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hashzoo.model import Pooled, Tower, Towers
+from hashzoo.once import Common, check_function
 from hashzoo.storage.arrays import Selected, take
 
 STATISTICS_ROWS = 20_000  # of the training rows, from which features are centred and scaled
@@ -111,6 +112,7 @@ class Job:
         log: call once an epoch with the epoch's number and the mean of each term. A method in stages says which
             (`stage="teacher"`) and may count each from 1; a line without `epoch` is a measurement beside.
         val: rows held out of training, on which an epoch or a constant may be chosen, or None.
+        common: what the cell has in common with others of its bench (see `once`), or None.
     """
 
     train: Rows
@@ -124,6 +126,7 @@ class Job:
     text_inputs: Callable[[Sequence[str]], Tensor] | None
     log: Callable[..., None]
     val: Rows | None = None
+    common: Common | None = None
 
     def batches(self, size: int) -> Iterator[Batch]:
         """One epoch: all training rows in random order, in batches of at most `size` that differ by one row."""
@@ -139,6 +142,30 @@ class Job:
         tower = Tower(Pooled(), self.widths[role])
         tower.standardise(self.train.extra(role, torch.arange(len(self.train))[:STATISTICS_ROWS]).cpu())
         return tower.to(self.device)
+
+    def once(self, function: Callable[..., Any], *settings: Any, **named: Any) -> Any:
+        """`function(job, *settings, **named)`, computed once for all cells of a bench for which it is the same.
+
+        For what does not depend on the code length, such as the covariances of a closed form, or not on what is swept,
+        such as a teacher. Another cell takes it over, with the lines that it logged and the random numbers that it
+        drew, where the settings are equal and so is all else that it looked at: of its job, and, of a method, of the
+        attributes of its object.
+
+        Args:
+            function: of a module, or a method of the trainer, which must not set its attributes. It may use the job's
+                `loss`, but is then computed in every cell, since a loss may learn.
+            settings: plain values, as in JSON.
+
+        Returns:
+            What is shared by cells: change a copy.
+
+        Raises:
+            TypeError: the function is a lambda or one inside another.
+        """
+        check_function(function)
+        if self.common is None or self.common.rows is not self.train:
+            return function(self, *settings, **named)
+        return self.common.take(self, function, settings, named)
 
 
 class Trainer(ABC):

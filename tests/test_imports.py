@@ -34,7 +34,7 @@ ORDER = (
     {"codes", "kernels", "fused"},
     {"data"},
     {"encoders"},
-    {"features.extraction", "features.cache", "model", "train", "losses", "linear", "online", "cost"},
+    {"features.extraction", "features.cache", "model", "once", "train", "losses", "linear", "online", "cost"},
     {"evaluator"},
     {"scan"},
     {"search"},

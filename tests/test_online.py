@@ -20,7 +20,8 @@ from hashzoo.codes import load_codes, pack
 from hashzoo.data.stream import Chunk, Stream
 from hashzoo.data.training import SeenRows, Training
 from hashzoo.errors import HashzooError
-from hashzoo.online import Rounds, bytes_held, jobs_of_chunks
+from hashzoo.once import bytes_held
+from hashzoo.online import Rounds, jobs_of_chunks
 from hashzoo.report import collect, frame, make_table
 from hashzoo.report.formats import latex, markdown
 from hashzoo.storage.files import read_json, write_json

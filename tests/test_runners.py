@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter, deque
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +132,29 @@ def test_a_worker_that_is_killed_loses_its_cell_and_no_other(tiny, monkeypatch, 
     printed = capfd.readouterr()
     assert "a method that prints" in printed.err
     assert printed.out == ""
+
+
+def test_a_worker_goes_on_with_what_is_kin_to_its_last_task_and_keeps_away_from_the_others():
+    """Tasks "method seed", which two workers finish in turn."""
+    tasks = [f"{method} {seed}" for method in "ab" for _ in range(2) for seed in range(2)]
+    pool = processes._Pool("", 2)
+    pool._kin = {number: tuple(task.split()) for number, task in enumerate(tasks)}
+    pool._waiting, pool._lost = deque(pool._kin), Counter()
+    pool._workers = [SimpleNamespace(kin=()), SimpleNamespace(kin=())]
+    done = {0: [], 1: []}
+    for turn in range(len(tasks)):
+        one = pool._workers[turn % 2]
+        number = pool._next(one)
+        one.kin = pool._kin[number]
+        done[turn % 2].append(tasks[number])
+    assert done == {0: ["a 0", "a 0", "a 1", "a 1"], 1: ["b 0", "b 0", "b 1", "b 1"]}
+    # One that was lost, and those that are kin to none, go first come, first served.
+    pool._waiting, pool._lost = deque([3, 0, 1]), Counter([3])
+    pool._workers[0].kin = ("a", "0")
+    assert pool._next(pool._workers[0]) == 3
+    pool._kin = {7: (), 8: ()}
+    pool._waiting = deque(pool._kin)
+    assert [pool._next(one) for one in pool._workers] == [7, 8]
 
 
 def test_what_stops_a_bench_stops_it_in_a_worker(tiny):

@@ -96,6 +96,7 @@ RESULT = Fields(
         "random_weights": ListOf(LINE),
         "train_data": Each(float),
         "cost": Fields({"image": _COST, "text": _COST}),
+        "taken_over": _MEASURED,
         "rounds": ListOf(_ROUND),
         "mean_over_rounds": _MAPS,
         **{"trained": LINE, "old_codes": LINE, "learned_codes": bool},

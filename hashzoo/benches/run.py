@@ -14,6 +14,7 @@ runs/<track>/<method>/<encoders>-<bits>-s<seed>-<key8>/
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 import traceback
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -136,12 +137,13 @@ def train_cell(
     try:
         for role in planned.recipe.encoders:
             bench.encoded(planned.recipe, role)  # features are shared by all cells: their seconds belong to none
-        codes, seconds, cost, rounds = _fit_and_encode(bench, planned, watch)
+        fitted = _fit_and_encode(bench, planned, watch)
+        codes, rounds = fitted.codes, fitted.rounds
         start = time.perf_counter()
         scores, per_query = bench.track.score(codes)
         if rounds is not None:
             scores |= score_rounds(bench.track, codes, changed(rounds.codes), rounds.about)
-        seconds["evaluate"] = time.perf_counter() - start
+        seconds = fitted.seconds | {"evaluate": time.perf_counter() - start}
     except StorageError:
         raise
     except (Exception, SystemExit) as error:
@@ -155,7 +157,8 @@ def train_cell(
         **scores,
         "health": {role: health(codes[f"{role}_database"]) for role in ROLES},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "cost": cost,
+        **({"taken_over": round(fitted.taken_over, 3)} if fitted.taken_over else {}),
+        "cost": fitted.cost,
         "files": files_of(folder),
     }
     write_json(folder / "result.json", result)
@@ -213,13 +216,26 @@ def _failed(result: dict[str, Any], folder: Path, reason: str, trace: str = "") 
     return result | {"status": "failed", "reason": reason}
 
 
-def _fit_and_encode(
-    bench: Workbench, planned: Planned, watch: Callable[[dict[str, Any]], None]
-) -> tuple[dict[str, Codes], dict[str, float], dict[str, dict[str, int]], Rounds | None]:
-    """Fit the towers, keep them, and encode the query and database rows of both modalities; in rounds, on a stream.
+class _Fitted(NamedTuple):
+    """What comes of a training.
 
-    With the codes come seconds, what it costs to encode a row, and the rounds.
+    Attributes:
+        codes: of the query and database rows.
+        seconds: that the cell takes alone.
+        taken_over: those of them that other cells took for it.
+        cost: of encoding a row.
+        rounds: on a stream.
     """
+
+    codes: dict[str, Codes]
+    seconds: dict[str, float]
+    taken_over: float
+    cost: dict[str, dict[str, int]]
+    rounds: Rounds | None
+
+
+def _fit_and_encode(bench: Workbench, planned: Planned, watch: Callable[[dict[str, Any]], None]) -> _Fitted:
+    """Fit the towers, keep them, and encode the query and database rows of both modalities; in rounds, on a stream."""
     recipe, cell, folder = planned.recipe, planned.cell, planned.folder
     with _append_lines(folder / "train.jsonl") as append, seeded(cell.seed, recipe.threads(bench.threads)):
 
@@ -228,19 +244,21 @@ def _fit_and_encode(
             append(line)
             watch(line)
 
-        rounds = None
+        rounds, taken_over = None, 0.0
         if bench.track.stream:
             towers, rounds = fit_rounds(bench, recipe, cell, log)
             codes, seconds = rounds.codes[-1], rounds.seconds
         else:
             start = time.perf_counter()
-            towers = fit(recipe, make_job(bench, recipe, cell, log))
+            job = make_job(bench, recipe, cell, log)
+            towers = fit(recipe, job)
             trained = time.perf_counter()
             codes = encode_rows(bench, recipe, cell, towers)
-            seconds = {"train": trained - start, "encode": time.perf_counter() - trained}
+            taken_over = job.common.seconds if job.common is not None else 0.0
+            seconds = {"train": trained - start + taken_over, "encode": time.perf_counter() - trained}
     with atomic_write(folder / "model.safetensors") as file:
         file.write(state_bytes(towers))
-    return codes, seconds, encoding_cost(bench, recipe, towers), rounds
+    return _Fitted(codes, seconds, taken_over, encoding_cost(bench, recipe, towers), rounds)
 
 
 @contextlib.contextmanager
@@ -267,6 +285,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+@functools.cache
 def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)

@@ -22,6 +22,7 @@ from hashzoo.errors import HashzooError, one_line
 from hashzoo.features.cache import Encoded, Make, encode_modality, wanted_of
 from hashzoo.features.extraction import Extraction
 from hashzoo.model import standard
+from hashzoo.once import Parts
 from hashzoo.recipe import Recipe, modality_of
 from hashzoo.settings import plain
 from hashzoo.source import environment
@@ -30,7 +31,7 @@ from hashzoo.storage.files import canonical_json, digest
 
 # The files whose code decides what a run's codes are; an edit to one of them makes other runs.
 CORE_SOURCES = (
-    *("model.py", "train.py", "online.py", "losses.py", "codes.py", "fitting.py", "fused.py"),
+    *("model.py", "train.py", "once.py", "online.py", "losses.py", "codes.py", "fitting.py", "fused.py"),
     *("storage/arrays.py", "features/extraction.py", "features/cache.py", "benches/run.py", "benches/workbench.py"),
     "encoders/*.py",
 )
@@ -48,6 +49,7 @@ class Workbench:
     device: torch.device
     threads: int | None
     batch: int | None = None
+    parts: Parts = field(default_factory=Parts)  # of training, that cells compute alike
     _described: dict[str, Described] = field(default_factory=dict)
     _encoded: dict[str, Encoded] = field(default_factory=dict)
     _texts: dict[str, torch.Tensor] = field(default_factory=dict)

@@ -61,7 +61,8 @@ class Watch:
         if result["status"] != "ok":
             return f"failed: {result['reason']}"
         scores = result["scores"]
-        seconds = "reused" if result["reused"] else f"{sum(result['seconds'].values()):.1f} s"
+        took = sum(result["seconds"].values()) - result.get("taken_over", 0.0)
+        seconds = "reused" if result["reused"] else f"{took:.1f} s"
         return f"i2t {scores['i2t']['map']:.3f}  t2i {scores['t2i']['map']:.3f}  ({seconds})"
 
     def shown(self) -> list[str]:

@@ -54,11 +54,15 @@ class Kind:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to do: plain JSON for the `Doer`, the CPU threads that it takes, and whether it takes a GPU."""
+    """One thing to do: plain JSON for the `Doer`, the CPU threads that it takes, and whether it takes a GPU.
+
+    `kin` says with which others it computes something alike, the nearest last: one worker does them better than two.
+    """
 
     words: Mapping[str, Any]
     threads: int = 1
     gpu: bool = False
+    kin: tuple[str, ...] = ()
 
 
 class Workers(Protocol):

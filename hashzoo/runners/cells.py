@@ -45,7 +45,8 @@ def train(
     def task_of(number: int, cell: Cell, **words: Any) -> Task:
         plan = plans[number]
         about = {"plan": number, "cell": asdict(cell)}
-        return Task({**about, **words}, plan.recipe(cell).threads(plan.threads), gpus[number])
+        kin = (f"{number} {cell.method} {cell.encoders}", f"{cell.seed}")
+        return Task({**about, **words}, plan.recipe(cell).threads(plan.threads), gpus[number], kin)
 
     with runner.workers(kind) as workers:
         if runner.name != "local":

@@ -60,6 +60,7 @@ class _Pool:
 
     def do(self, tasks: Mapping[int, Task], tell: Tell, held: bool = False) -> None:
         self._words = {number: dict(task.words) for number, task in tasks.items()}
+        self._kin = {number: task.kin for number, task in tasks.items()}
         self._waiting, self._lost, self._tell = deque(tasks), Counter[int](), tell
         self._unfinished = set(tasks)
         while self._unfinished:
@@ -72,10 +73,27 @@ class _Pool:
             self._workers.append(_Worker.start(self._orders))
         for one in self._workers:
             if one.ready and one.task is None and self._waiting:
-                one.task = self._waiting.popleft()
+                one.task = self._next(one)
+                one.kin = self._kin[one.task]
                 one.send(json.dumps(self._words[one.task]))
                 if self._lost[one.task] < TRIES:
                     self._tell("start", one.task, {})
+
+    def _next(self, one: _Worker) -> int:
+        """The first waiting task of those nearest to what the worker did last, and far from what the others do."""
+        first = self._waiting[0]
+        if self._lost[first] or not self._kin[first]:
+            return self._waiting.popleft()
+        others = [other.kin for other in self._workers if other is not one]
+
+        def liking(task: int) -> tuple[bool, ...]:
+            kin = self._kin[task]
+            coarse = all(kin[:1] != other[:1] for other in others)
+            return kin == one.kin, kin not in others, kin[:1] == one.kin[:1], coarse
+
+        best = max(self._waiting, key=liking)
+        self._waiting.remove(best)
+        return best
 
     def _listen(self) -> None:
         """Wait until something is heard of a worker, or for a second."""
@@ -125,12 +143,13 @@ class _Pool:
 
 @dataclass(eq=False)
 class _Worker:
-    """A worker process, the pipe to it, and the task that it has."""
+    """A worker process, the pipe to it, the task that it has, and the kin of its last one."""
 
     process: SpawnProcess
     connection: Connection
     ready: bool = False
     task: int | None = None
+    kin: tuple[str, ...] = ()
 
     @classmethod
     def start(cls, orders: str) -> _Worker:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hashzoo.encoders.base import Width, numbers
 from hashzoo.model import HashHead, Tower, Towers
+from hashzoo.once import Common, Parts
 from hashzoo.train import Job, Rows
 
 
@@ -103,6 +104,17 @@ def _pad(features: np.ndarray, outputs: Mapping[str, Width]) -> None:
         if not isinstance(width, int):
             features[1::2, start + (width[0] + 1) // 2 * width[1] : start + numbers(width)] = 0
         start += numbers(width)
+
+
+def share(*toys: ToyJob) -> None:
+    """Have toy jobs compute once what they compute alike, as the cells of a bench do (`Job.once`).
+
+    They must be alike in all but their bits.
+    """
+    parts = Parts()
+    for toy in toys:
+        bits = toy.job.bits
+        toy.job.common = Common(parts, toy.job.train, "toy", {"bits": bits, "towers": bits, "loss": object()})
 
 
 def toy_stream(chunks: int, rows: int, **options: Any) -> list[ToyJob]:

@@ -11,7 +11,8 @@ import torch
 
 from hashzoo.fitting import make_job, seeded, state_bytes
 from hashzoo.model import Outputs, Towers, encode
-from hashzoo.online import OnlineTrainer, bytes_held, log_of_chunk
+from hashzoo.once import bytes_held
+from hashzoo.online import OnlineTrainer, log_of_chunk
 from hashzoo.recipe import ROLES, Cell
 from hashzoo.testing.kit import Subject
 from hashzoo.testing.scenes import WatchedRows, workbench

@@ -14,6 +14,7 @@ from hashzoo.codes import Codes
 from hashzoo.encoders.base import numbers
 from hashzoo.fitting import encode_rows, fit, log_line, make_job, seeded, state_bytes
 from hashzoo.model import Towers
+from hashzoo.once import Parts
 from hashzoo.plugin import Method, Part
 from hashzoo.recipe import Cell, Recipe, build, modality_of
 from hashzoo.settings import Assignment
@@ -114,8 +115,11 @@ def _train(subject: Subject, bits: int, seed: int, threads: int, recast: bool, v
     with seeded(seed, threads):
         job = make_job(bench, recipe, cell, lambda **terms: lines.append(log_line(terms)))
         assert job.val is not None
+        assert job.common is not None
         train, watched = WatchedRows(job.train), GradientRows(job.val)
-        job = replace(job, train=train, val={"given": job.val, "withheld": None, "watched": watched}[val])
+        common = replace(job.common, rows=train, parts=Parts())  # no other trial computes anything for this one
+        shown = {"given": job.val, "withheld": None, "watched": watched}[val]
+        job = replace(job, train=train, val=shown, common=common)
         content = _content(job)
         with tripwire() as taken:
             towers = fit(recipe, job)

@@ -12,7 +12,7 @@ from torch import nn
 from hashzoo import Encoder, Towers, evaluate
 from hashzoo.cost import multiply_accumulates, parameters
 from hashzoo.model import HashHead, Tower, encode
-from hashzoo.testing import toy_job, toy_stream
+from hashzoo.testing import share, toy_job, toy_stream
 
 SMALL = {"width": 16, "heads": 2, "teacher_epochs": 2, "student_epochs": 2}
 
@@ -80,6 +80,20 @@ def test_the_student_does_not_move_the_teacher():
         trainer.fit(toy.job)
         teachers.append(trainer._teacher)
     assert same(*teachers)
+
+
+def test_students_that_differ_share_a_teacher_and_are_those_that_learn_alone():
+    sweep = [{"lambda1": 0.1}, {"lambda2": 1.0}, {"student_epochs": 1}, {"contrast": 1.0}]
+    toys = [lcdh_job() for _ in sweep]
+    share(*toys)
+    for settings, toy in zip(sweep, toys, strict=True):
+        torch.manual_seed(0)
+        towers = LcdhTrainer(**SMALL | settings).fit(toy.job)
+        expected, lines = fitted(**settings)
+        assert same(towers, expected)
+        assert [line | {"seconds": 0} for line in toy.lines] == [line | {"seconds": 0} for line in lines]
+        toy.job.common.parts.check()
+    assert [toy.job.common.seconds > 0 for toy in toys] == [False, True, True, False]
 
 
 @pytest.mark.parametrize(("teacher", "moves"), [("every", True), ("first", False)])

@@ -9,7 +9,7 @@ from hashzoo_online.lemon import Lemon
 
 from hashzoo import HashzooError
 from hashzoo.linear import normal
-from hashzoo.online import bytes_held
+from hashzoo.once import bytes_held
 from hashzoo.testing import toy_job, toy_stream
 
 BITS = 4

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from hashzoo import HashzooError
 from hashzoo.model import encode
-from hashzoo.online import bytes_held
+from hashzoo.once import bytes_held
 from hashzoo.testing import toy_job, toy_stream
 from hashzoo.train import Rows
 

@@ -12,7 +12,7 @@ from hashzoo_shallow.cvh import Cvh
 from hashzoo_shallow.scm import Scm, leading_pair
 from hashzoo_shallow.views import Blocks
 
-from hashzoo.testing import toy_job
+from hashzoo.testing import share, toy_job
 
 
 def centred(features):
@@ -58,10 +58,11 @@ def signs(values):
 def test_canonical_directions_solve_the_eigenproblem_and_are_scaled_to_unit_variance():
     toy = toy_job(rows=60)
     x, y = centred(toy.image), centred(toy.text)
-    found = cca(held(x), held(y), 0.3, 9)
+    found = cca(held(x), held(y), 0.3)
     cxx, cyy, cxy = ridged(x, 0.3), ridged(y, 0.3), covariance(x, y)
     a, b, c = eigen(cxx, cyy, cxy, 9)
-    left, right, correlations = found.left.numpy(), found.right.numpy(), found.correlations.numpy()
+    left, right = found.left.numpy()[:, :9], found.right.numpy()[:, :9]
+    correlations = found.correlations.numpy()[:9]
     np.testing.assert_allclose(correlations, c, rtol=1e-9)
     np.testing.assert_allclose(left.T @ cxx @ left, np.eye(9), atol=1e-9)
     np.testing.assert_allclose(right.T @ cyy @ right, np.eye(9), atol=1e-9)
@@ -74,12 +75,12 @@ def test_canonical_directions_solve_the_eigenproblem_and_are_scaled_to_unit_vari
 def test_the_scale_and_the_centre_of_features_change_no_correlation():
     toy = toy_job(rows=60)
     x, y = (centred(rows) for rows in (toy.image, toy.text))
-    found = cca(held(1000 * x), held(y / 50), 0.1, 5).correlations
-    torch.testing.assert_close(cca(held(x), held(y), 0.1, 5).correlations, found)
+    found = cca(held(1000 * x), held(y / 50), 0.1).correlations
+    torch.testing.assert_close(cca(held(x), held(y), 0.1).correlations, found)
 
 
 def test_features_that_never_change_correlate_with_nothing():
-    found = cca(held(np.zeros((20, 3))), held(np.random.default_rng(0).normal(size=(20, 4))), 0.1, 8)
+    found = cca(held(np.zeros((20, 3))), held(np.random.default_rng(0).normal(size=(20, 4))), 0.1)
     assert torch.isfinite(found.left).all()
     assert found.correlations.abs().max() == 0
 
@@ -87,9 +88,9 @@ def test_features_that_never_change_correlate_with_nothing():
 def slow_ccaitq(toy, generator, bits, ridge, power, iterations):
     """The paper's alternation, B^T V = S O S_hat^T and R = S_hat S^T, on padded canonical variables."""
     x, y = centred(toy.image), centred(toy.text)
-    found = cca(held(x), held(y), ridge, bits)  # the same sign of every direction
-    scale = found.correlations.numpy() ** power
-    parts = [x @ (found.left.numpy() * scale), y @ (found.right.numpy() * scale)]
+    found = cca(held(x), held(y), ridge)  # the same sign of every direction
+    scale = found.correlations.numpy()[:bits] ** power
+    parts = [x @ (found.left.numpy()[:, :bits] * scale), y @ (found.right.numpy()[:, :bits] * scale)]
     v = np.zeros((2 * len(x), bits))
     v[:, : len(scale)] = np.concatenate(parts)
     r = np.linalg.qr(torch.randn(bits, bits, generator=generator, dtype=torch.float64).numpy())[0]
@@ -247,3 +248,18 @@ def test_labels_change_nothing(trainer):
     other.job.train.labels.zero_()
     states = [trainer().fit(toy.job).state_dict() for toy in (one, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("trainer", [Cvh(), CcaItq(), Scm()], ids=lambda trainer: type(trainer).__name__)
+def test_cells_of_all_lengths_share_one_pass_over_the_features_and_get_what_they_get_alone(trainer):
+    def cells():
+        return [toy_job(bits=bits, rows=60) for bits in (4, 20, 8, 8)]  # of 16 directions
+
+    alone, together = cells(), cells()
+    share(*together)
+    for one, other in zip(alone, together, strict=True):
+        expected, found = (trainer.fit(toy.job).state_dict() for toy in (one, other))
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        assert one.lines == other.lines
+        other.job.common.parts.check()
+    assert [toy.job.common.seconds > 0 for toy in together] == [False, True, True, True]

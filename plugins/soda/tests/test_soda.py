@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from hashzoo_soda.sets import SetSodaTrainer
 from hashzoo_soda.trainer import CHOICES, SodaTrainer
 
 from hashzoo import evaluate
 from hashzoo.losses import sign
 from hashzoo.model import encode
-from hashzoo.testing import toy_job
+from hashzoo.testing import share, toy_job
 
 SHORT = {"teacher_epochs": 3, "student_epochs": 3}
 
@@ -127,3 +128,17 @@ def test_a_choice_that_there_is_not_is_refused(name):
 def test_a_prompt_without_a_place_for_names_is_refused():
     with pytest.raises(ValueError, match="where the label names go"):
         SodaTrainer(prompt="An image.")
+
+
+@pytest.mark.parametrize("kind", [SodaTrainer, SetSodaTrainer])
+def test_students_that_differ_share_a_teacher_and_are_those_that_learn_alone(kind):
+    sweep = [{"beta": 0.5}, {"student_epochs": 1}, {"targets": "soft"}, {"targets": "codes"}, {"alpha": 0.5}]
+    sweep += [{"student": "free"}, {}] if kind is SodaTrainer else [{"student_contrast": 0.0}, {}]
+    alone, together = [toy_job() for _ in sweep], [toy_job() for _ in sweep]
+    share(*together)
+    for settings, one, other in zip(sweep, alone, together, strict=True):
+        towers = [kind(**SHORT | settings).fit(toy.job) for toy in (one, other)]
+        assert same(*towers)
+        assert one.lines == other.lines
+        other.job.common.parts.check()
+    assert [toy.job.common.seconds > 0 for toy in together] == [False, True, True, True, False, True, True]

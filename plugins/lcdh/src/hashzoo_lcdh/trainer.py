@@ -110,21 +110,31 @@ class LcdhTrainer(OnlineTrainer):
 
     def _taught(self, job: Job) -> Callable[[Batch], Tensor]:
         """Stage one, the teacher: what it says of the similarity of the rows of a batch."""
-        start = time.perf_counter()
-        learns = self._teacher is None or self.teacher == "every"
         if self._teacher is None:
-            shape = self.width, self.heads, self.fusion_layers, self.attention
-            self._teacher = Teacher(job, job.bits, *shape).to(job.device)
-        if learns:
-            self._teach(job, self._teacher)
-        codes = _codes(job, self._teacher)
-        _log_cost(job, "teacher", self._teacher, start, *_seen(job, torch.zeros(1, dtype=torch.int64)))
+            self._teacher, codes = job.once(self._first_taught)
+        else:
+            codes = self._codes_of(job, self._teacher, learns=self.teacher == "every")
 
         def similarity(batch: Batch) -> Tensor:
             own = codes[batch.index.to(codes.device)]
             return cosines(own, own)
 
         return similarity
+
+    def _first_taught(self, job: Job) -> tuple[Teacher, Tensor]:
+        """A teacher of the rows of a job, and its codes of them; students that differ share it."""
+        shape = self.width, self.heads, self.fusion_layers, self.attention
+        teacher = Teacher(job, job.bits, *shape).to(job.device)
+        return teacher, self._codes_of(job, teacher, learns=True)
+
+    def _codes_of(self, job: Job, teacher: Teacher, learns: bool) -> Tensor:
+        """The teacher's codes of all rows, (n, bits), from which it learns before."""
+        start = time.perf_counter()
+        if learns:
+            self._teach(job, teacher)
+        codes = _codes(job, teacher)
+        _log_cost(job, "teacher", teacher, start, *_seen(job, torch.zeros(1, dtype=torch.int64)))
+        return codes
 
     def _teach(self, job: Job, teacher: Teacher) -> None:
         teacher.train()

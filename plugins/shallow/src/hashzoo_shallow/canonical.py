@@ -12,34 +12,57 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hashzoo_shallow.views import Blocks, product
+from hashzoo import Job
+from hashzoo_shallow.views import Blocks, product, views
 
 
 @dataclass
 class Canonical:
-    """Pairs of directions in falling order of correlation: k = min(p, q) of them, or fewer if fewer are asked for.
+    """The k = min(p, q) pairs of directions in falling order of correlation.
 
     Attributes:
         left: (p, k) A with A^T (C_xx + r m_x I) A = I.
         right: (q, k) B with B^T (C_yy + r m_y I) B = I.
         correlations: (k,) the diagonal of A^T C_xy B, whose other entries are zero.
+        left_root, right_root: `covariance_root` of both sides.
     """
 
     left: Tensor
     right: Tensor
     correlations: Tensor
+    left_root: Tensor
+    right_root: Tensor
 
 
-def cca(x: Blocks, y: Blocks, ridge: float, limit: int) -> Canonical:
-    """At most `limit` pairs of directions of centred float64 rows, (n, p) and (n, q); `ridge` is above 0."""
+@dataclass
+class Centred:
+    """What cells of all code lengths and seeds have in common.
+
+    Attributes:
+        image, text: means of the features of the training rows, (p,) and (q,).
+        canonical: of the rows less their means.
+    """
+
+    image: Tensor
+    text: Tensor
+    canonical: Canonical
+
+
+def analysed(job: Job, ridge: float) -> Centred:
+    """The canonical correlation analysis of all training rows: `job.once(analysed, ridge)`."""
+    image, text = views(job)
+    return Centred(image.centre, text.centre, cca(image.rows, text.rows, ridge))
+
+
+def cca(x: Blocks, y: Blocks, ridge: float) -> Canonical:
+    """All pairs of directions of centred float64 rows, (n, p) and (n, q); `ridge` is above 0."""
     x_root, y_root = covariance_root(x, ridge), covariance_root(y, ridge)
     cross = whiten(y_root, whiten(x_root, product(x, y) / len(x)).T).T
     u, correlations, vh = torch.linalg.svd(cross, full_matrices=False)
-    u, v = u[:, :limit], vh[:limit].T
     # Either sign of a pair is right: which one comes out must not depend on how many threads there are.
     largest = u.abs().argmax(dim=0, keepdim=True)
     flip = u.gather(0, largest).sign()
-    return Canonical(unwhiten(x_root, u * flip), unwhiten(y_root, v * flip), correlations[:limit])
+    return Canonical(unwhiten(x_root, u * flip), unwhiten(y_root, vh.T * flip), correlations, x_root, y_root)
 
 
 def covariance_root(x: Blocks, ridge: float) -> Tensor:

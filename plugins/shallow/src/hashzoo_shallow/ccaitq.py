@@ -8,7 +8,7 @@ from torch import Tensor
 from hashzoo import Job, Towers, Trainer
 from hashzoo.linear import normal, projections
 from hashzoo.losses import sign
-from hashzoo_shallow.canonical import above_zero, cca
+from hashzoo_shallow.canonical import above_zero, analysed
 from hashzoo_shallow.views import BLOCK_NUMBERS, projecting_towers, total, views
 
 
@@ -38,10 +38,10 @@ class CcaItq(Trainer):
         return Towers(*projections(job))
 
     def fit(self, job: Job) -> Towers:
+        found = job.once(analysed, self.ridge).canonical
         image, text = views(job)
-        found = cca(image.rows, text.rows, self.ridge, job.bits)
-        scales = found.correlations**self.power
-        left, right = found.left * scales, found.right * scales
+        scales = found.correlations[: job.bits] ** self.power
+        left, right = (side[:, : job.bits] * scales for side in (found.left, found.right))
         n = len(job.train)
         values = torch.empty(2 * n, left.shape[1], dtype=left.dtype, device=left.device)
         for side, view, directions in ((values[:n], image, left), (values[n:], text, right)):
@@ -51,7 +51,7 @@ class CcaItq(Trainer):
         for iteration in range(1, self.iterations + 1):
             rotation, distance = itq_step(values, rotation)
             job.log(epoch=iteration, quantisation=distance)
-        return projecting_towers(job, (image, left @ rotation), (text, right @ rotation))
+        return projecting_towers(job, (image.centre, left @ rotation), (text.centre, right @ rotation))
 
 
 def itq_step(values: Tensor, rotation: Tensor) -> tuple[Tensor, float]:

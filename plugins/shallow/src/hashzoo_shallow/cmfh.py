@@ -80,8 +80,8 @@ class Cmfh(Trainer):
             bases = [self._bases(weight, x, factor) for weight, x in zip(weights, rows, strict=True)]
             factor = self._factor(weights, rows, bases, hashing)
             job.log(epoch=iteration, objective=self._objective(weights, rows, ridges, bases, hashing, factor))
-        image_hashing, text_hashing = hash_functions(factor)
-        return projecting_towers(job, (image, image_hashing / scales[0]), (text, text_hashing / scales[1]))
+        hashing = [p / scale for p, scale in zip(hash_functions(factor), scales, strict=True)]
+        return projecting_towers(job, (image.centre, hashing[0]), (text.centre, hashing[1]))
 
     def _bases(self, weight: float, x: Blocks, factor: Tensor) -> Tensor:
         """U_t."""

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from hashzoo import Job, Towers, Trainer
 from hashzoo.linear import normal, projections
-from hashzoo_shallow.canonical import Canonical, above_zero, cca
-from hashzoo_shallow.views import View, projecting_towers, views
+from hashzoo_shallow.canonical import Canonical, above_zero, analysed
+from hashzoo_shallow.views import projecting_towers
 
 
 class Cvh(Trainer):
@@ -33,20 +33,19 @@ class Cvh(Trainer):
         return Towers(*projections(job))
 
     def fit(self, job: Job) -> Towers:
-        image, text = views(job)
-        found, left, right = canonical_bits(job, image, text, self.ridge)
-        job.log(epoch=1, correlation=found.correlations.mean())
-        return projecting_towers(job, (image, left), (text, right))
+        found = job.once(analysed, self.ridge)
+        job.log(epoch=1, correlation=found.canonical.correlations[: job.bits].mean())
+        left, right = canonical_bits(job, found.canonical)
+        return projecting_towers(job, (found.image, left), (found.text, right))
 
 
-def canonical_bits(job: Job, image: View, text: View, ridge: float) -> tuple[Canonical, Tensor, Tensor]:
-    """A direction for every bit, (p, bits) and (q, bits), with the canonical correlation analysis they come from.
+def canonical_bits(job: Job, found: Canonical) -> tuple[Tensor, Tensor]:
+    """A direction for every bit, (p, bits) and (q, bits), the strongest first.
 
     There are no more canonical directions than the narrower modality has features: further bits are random
     combinations of them, the same in both modalities.
     """
-    found = cca(image.rows, text.rows, ridge, job.bits)
     directions = len(found.correlations)
-    mixed = normal(job, directions, job.bits - directions)
-    left, right = (torch.cat([side, side @ mixed], dim=1) for side in (found.left, found.right))
-    return found, left, right
+    mixed = normal(job, directions, max(job.bits - directions, 0))
+    left, right = (torch.cat([side[:, : job.bits], side @ mixed], dim=1) for side in (found.left, found.right))
+    return left, right

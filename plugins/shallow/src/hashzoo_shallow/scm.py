@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from hashzoo import Job, Towers, Trainer
 from hashzoo.linear import projections
 from hashzoo.losses import sign
-from hashzoo_shallow.canonical import above_zero, covariance_root, unwhiten, whiten
+from hashzoo_shallow.canonical import Centred, above_zero, analysed, unwhiten, whiten
 from hashzoo_shallow.cvh import canonical_bits
 from hashzoo_shallow.views import Blocks, projecting_towers, total, views
 
@@ -46,29 +46,32 @@ class Scm(Trainer):
         return Towers(*projections(job))
 
     def fit(self, job: Job) -> Towers:
-        image, text = views(job)
-        _, *canonical = canonical_bits(job, image, text, self.ridge)
-        left, right = (side.flip(1) for side in canonical)
-        roots = [covariance_root(view.rows, self.ridge) for view in (image, text)]
-        x, y = (_whitened(root, view.rows) for root, view in zip(roots, (image, text), strict=True))
-        unit = normalize(job.train.labels.double(), dim=1)
-        # X^T R Y = left_factor right_factor^T. X^T 1 = 0, since features are centred, so that -1 1^T drops out of S.
-        left_factor = total(2 * job.bits * block @ unit[part] for part, block in x)
-        right_factor = total(block @ unit[part] for part, block in y)
-        last = math.inf
-        for bit in range(job.bits):
-            u, value, v = leading_pair(left_factor, right_factor)
-            if self.fall_back and value > last:
-                job.log(canonical_bits=job.bits - bit)
-                break
-            left[:, bit], right[:, bit] = (
-                unwhiten(root, w[:, None])[:, 0] for root, w in zip(roots, (u, v), strict=True)
-            )
-            left_factor = torch.cat([left_factor, -_agreement(x, u)[:, None]], dim=1)
-            right_factor = torch.cat([right_factor, _agreement(y, v)[:, None]], dim=1)
-            last = value
-            job.log(epoch=bit + 1, correlation=value / len(unit))
-        return projecting_towers(job, (image, left), (text, right))
+        centres, left, right = job.once(sequential, self.ridge, self.fall_back)
+        return projecting_towers(job, (centres.image, left), (centres.text, right))
+
+
+def sequential(job: Job, ridge: float, fall_back: bool) -> tuple[Centred, Tensor, Tensor]:
+    """Bit after bit: the centres, and a direction for each bit, (p, bits) and (q, bits). See `Scm`."""
+    found = job.once(analysed, ridge)
+    left, right = (side.flip(1) for side in canonical_bits(job, found.canonical))
+    roots = found.canonical.left_root, found.canonical.right_root
+    x, y = (_whitened(root, view.rows) for root, view in zip(roots, views(job), strict=True))
+    unit = normalize(job.train.labels.double(), dim=1)
+    # X^T R Y = left_factor right_factor^T. X^T 1 = 0, since features are centred, so that -1 1^T drops out of S.
+    left_factor = total(2 * job.bits * block @ unit[part] for part, block in x)
+    right_factor = total(block @ unit[part] for part, block in y)
+    last = math.inf
+    for bit in range(job.bits):
+        u, value, v = leading_pair(left_factor, right_factor)
+        if fall_back and value > last:
+            job.log(canonical_bits=job.bits - bit)
+            break
+        left[:, bit], right[:, bit] = (unwhiten(root, w[:, None])[:, 0] for root, w in zip(roots, (u, v), strict=True))
+        left_factor = torch.cat([left_factor, -_agreement(x, u)[:, None]], dim=1)
+        right_factor = torch.cat([right_factor, _agreement(y, v)[:, None]], dim=1)
+        last = value
+        job.log(epoch=bit + 1, correlation=value / len(unit))
+    return found, left, right
 
 
 def _whitened(root: Tensor, rows: Blocks) -> Blocks:

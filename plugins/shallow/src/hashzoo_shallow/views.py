@@ -82,11 +82,11 @@ def views(job: Job) -> tuple[View, View]:
 
 
 @torch.no_grad()
-def projecting_towers(job: Job, image: tuple[View, Tensor], text: tuple[View, Tensor]) -> Towers:
-    """Towers with the centres of two views and with their weights, (width, bits) each."""
+def projecting_towers(job: Job, image: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor]) -> Towers:
+    """Towers of a centre, (width,), and weights, (width, bits), for each modality."""
     towers = projections(job)
-    for tower, (view, weight) in zip(towers, (image, text), strict=True):
-        tower.centre.copy_(view.centre)
+    for tower, (centre, weight) in zip(towers, (image, text), strict=True):
+        tower.centre.copy_(centre)
         tower.weight.copy_(weight)
     return Towers(*towers)
 

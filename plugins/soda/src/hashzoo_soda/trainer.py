@@ -6,6 +6,7 @@ the paper's. Its constants are not available to us: every default below is our r
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -98,22 +99,14 @@ class SodaTrainer(Trainer):
                 raise ValueError(f"{name} is {', '.join(others)} or {last}, not '{getattr(self, name)}'")
 
     def fit(self, job: Job) -> Towers:
-        towers = self.towers(job)
         if self.student == "none":
-            epochs = self.teacher_epochs + self.student_epochs
+            towers, epochs = self.towers(job), self.teacher_epochs + self.student_epochs
             self._align(job, "joint", epochs, self.alpha, towers.image, towers.text, _texts)
             return towers
 
-        # Stage one, the teacher: image codes and label codes in one Hamming space.
-        sets, set_of = job.train.labels.unique(dim=0, return_inverse=True)
-        label_tower, label_inputs = label_side(job, sets, self.labels, self.prompt, self.join)
-        self._teach(job, towers.image, label_tower, label_inputs, set_of)
-
-        # Between the stages the image codes are frozen; they are all that the student sees of the images.
-        rows = torch.arange(len(job.train))
-        soft = torch.cat([encode(towers.image, job.train.image(part)) for part in rows.split(4096)])
-        label_codes = encode(label_tower, label_inputs)[set_of.cpu()]
-        job.log(stage="teacher", image_to_label_map=_teacher_map(job, soft, label_codes))
+        # Stage one, the teacher: image codes and label codes in one Hamming space. Students that differ share it.
+        taught, soft = job.once(self._taught)
+        towers = copy.deepcopy(taught)
 
         # Stage two, the student: text codes meet the image codes.
         if self.student == "free":
@@ -122,6 +115,20 @@ class SodaTrainer(Trainer):
             targets = soft if self.targets == "soft" else sign(soft)
             self._distil(job, towers.text, targets.to(job.device))
         return towers
+
+    def _taught(self, job: Job) -> tuple[Towers, Tensor]:
+        """Towers after stage one, whose texts have learned nothing yet, and the outputs for all images, (n, bits)."""
+        towers = self.towers(job)
+        sets, set_of = job.train.labels.unique(dim=0, return_inverse=True)
+        label_tower, label_inputs = label_side(job, sets, self.labels, self.prompt, self.join)
+        self._teach(job, towers.image, label_tower, label_inputs, set_of)
+
+        # From here on the image codes are frozen; they are all that the student sees of the images.
+        rows = torch.arange(len(job.train))
+        soft = torch.cat([encode(towers.image, job.train.image(part)) for part in rows.split(4096)])
+        label_codes = encode(label_tower, label_inputs)[set_of.cpu()]
+        job.log(stage="teacher", image_to_label_map=_teacher_map(job, soft, label_codes))
+        return towers, soft
 
     def _teach(
         self, job: Job, image_tower: nn.Module, label_tower: nn.Module, label_inputs: Tensor, set_of: Tensor
