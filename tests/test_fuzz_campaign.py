@@ -188,4 +188,4 @@ def test_the_documented_table_is_that_of_the_record():
     shown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
     assert shown in (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
     formats = json.loads(RECORD.read_text(encoding="utf-8"))["formats"]
-    assert all(one["inputs"] > one["read"] > 0 and one["slowest_s"] < fuzzing.SECONDS for one in formats)
+    assert all(one["inputs"] >= one["read"] > 0 and one["slowest_s"] < fuzzing.SECONDS for one in formats)
