@@ -14,6 +14,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import fuzz_changes
 import fuzzing
 import numba
 import pyarrow
@@ -155,11 +156,13 @@ def test_a_format_is_fed_in_a_fork_and_the_input_that_ends_it_is_kept(fuzz, camp
     )
 
 
-@pytest.mark.parametrize("change", [fuzzing.change_tar, fuzzing.change_array, fuzzing.change_toml, change])
-def test_changes_are_drawn_by_a_seed(change, tmp_path):
-    seeds = {fuzzing.change_tar: tar(tmp_path), fuzzing.change_array: array(tmp_path)}
-    content = seeds.get(change, b'name = "x"\nbits = [8, 16]\n')
-    drawn = [[change(content, random.Random(seed), 2) for seed in range(20)] for _ in range(2)]
+@pytest.mark.parametrize("kind", ["json", "json_lines", "toml", "lines", "array", "tar", "bytes"])
+def test_changes_are_drawn_by_a_seed(kind, tmp_path):
+    texts = {"json": b'{"a": 1, "b": [2, "c"]}', "json_lines": b'{"a": 1}\n{"b": "c"}\n'}
+    made = {"tar": tar, "array": array}
+    content = made[kind](tmp_path) if kind in made else texts.get(kind, b'name = "x"\nbits = [8, 16]\n')
+    change_once = getattr(fuzz_changes, f"change_{kind}")
+    drawn = [[change_once(content, random.Random(seed), 2) for seed in range(20)] for _ in range(2)]
     assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) > 10
 
