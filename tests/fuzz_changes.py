@@ -121,13 +121,14 @@ def change_lines(content: bytes, rng: random.Random, times: int) -> bytes:
 def change_json_lines(content: bytes, rng: random.Random, times: int) -> bytes:
     """Lines of JSON with values, lines or words that are changed."""
     for _ in range(times):
-        if rng.random() < 0.3:
-            content = change_lines(content, rng, 1)
-            continue
         lines = content.split(b"\n")
         at = rng.randrange(len(lines))
-        lines[at] = change_json(lines[at] or b"{}", rng, 1)
-        content = b"\n".join(lines)
+        if rng.random() < 0.7:
+            with contextlib.suppress(ValueError):  # it may be no JSON any more
+                lines[at] = change_json(lines[at] or b"{}", rng, 1)
+                content = b"\n".join(lines)
+                continue
+        content = change_lines(content, rng, 1)
     return content
 
 
