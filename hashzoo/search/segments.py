@@ -59,10 +59,12 @@ class Content:
             if name != CODES and (folder / name).stat().st_size != file.bytes:
                 raise Damage(f"{folder.name}/{name} does not have {file.bytes} bytes")
 
-    @property
+    @functools.cached_property
     def codes(self) -> np.ndarray:
-        """(rows, ceil(bits / 8)) uint8, packed as in `Codes`."""
+        """(rows, ceil(bits / 8)) uint8, packed as in `Codes`: bits beyond the last would count as distance."""
         self.check(CODES)
+        if self.bits % 8 and (self._codes[:, -1] >> self.bits % 8).any():
+            raise Damage(f"{self.folder.name}/{CODES} holds codes of more than {self.bits} bits")
         return self._codes
 
     @functools.cached_property
