@@ -177,6 +177,17 @@ def test_data_that_cannot_be_unpacked_are_damage(kind, tmp_path):
     assert said == {f"{path} is no readable zip or tar "}
 
 
+def test_a_member_that_begins_before_its_archive_is_damage(tmp_path):
+    path = make_zip(tmp_path / "x.zip", {"a.txt": b"a"})
+    content = bytearray(path.read_bytes())
+    at = content.rfind(b"PK\x05\x06") + 16  # where the list of members is said to be
+    content[at : at + 4] = (int.from_bytes(content[at : at + 4], "little") + 100).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(HashzooError, match="is no readable zip or tar"):
+        unpack(path, tmp_path / "out")
+    assert not [one for one in tmp_path.rglob("*") if one.is_file() and one != path]
+
+
 def test_a_path_that_no_system_writes_is_refused_at_once(tmp_path):
     path = make_tar(tmp_path / "deep.tar", {"a/" * 100_000 + "b": b""}, "w")
     tracemalloc.start()

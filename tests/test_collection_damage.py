@@ -137,6 +137,25 @@ def test_manifests_that_fit_their_digest_and_nothing_else(change, sentence, path
         hashzoo.search.open(path)
 
 
+@pytest.mark.parametrize("file", ["codes.npy", "ids.npy", "outputs.npy", "metadata.parquet"])
+def test_a_manifest_lists_every_file_of_a_segment_that_is_read(file, path):
+    stored = json.loads((path / "manifest.json").read_text())
+    del stored["digest"], stored["segments"][0]["files"][file]
+    (path / "manifest.json").write_text(json.dumps(stored | {"digest": digest(stored)}))
+    with pytest.raises(HashzooError, match=f"is damaged .*lists no {file} of segment"):
+        hashzoo.search.open(path)
+
+
+def test_codes_have_no_bits_beyond_those_that_the_manifest_names(path):
+    stored = json.loads((path / "manifest.json").read_text()) | {"bits": 9, "outputs": False}
+    del stored["digest"]
+    (path / "manifest.json").write_text(json.dumps(stored | {"digest": digest(stored)}))
+    collection = hashzoo.search.open(path)
+    for ask in (lambda: collection.query(QUERY[:, :9], k=3), lambda: collection.codes([1])):
+        with pytest.raises(HashzooError, match=r"is damaged .*codes.npy holds codes of more than 9 bits"):
+            ask()
+
+
 @pytest.mark.parametrize(
     "rows", [b"", np.array([0.5, 1]), np.array([4, 20]), np.array([-1, 4]), np.array([5, 4]), np.array([4])]
 )

@@ -376,6 +376,17 @@ def test_a_table_that_is_not_utf_8_is_refused(content, tmp_path):
         items.rows_of_table(tmp_path / "t.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [('{"text": "a"}\n\nnull\n', 3), ('{"text": "a"} {"text": "b"}', 1), ("[" * 10**5, 1), ('null\n{"text": "a"}', 1)],
+)
+def test_each_line_of_a_table_is_an_object(content, line, tmp_path):
+    """Over a `null` in the first line pyarrow ends the process."""
+    path = written(tmp_path / "t.jsonl", content)
+    with pytest.raises(HashzooError, match=rf"t.jsonl cannot be read as a table \(line {line} is no JSON object\)"):
+        items.rows_of_table(path)
+
+
 def test_a_model_that_is_not_what_it_was_is_refused(run, tmp_path, monkeypatch):
     filling.fill(tmp_path / "codes", load_model(run), items.lines_of(written(tmp_path / "t.txt", "a\n")))
     about = read_json(run / "run.json")

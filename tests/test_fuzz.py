@@ -67,3 +67,10 @@ def test_files_that_nobody_meant_are_read_or_refused(name, forms):
 def test_nothing_and_noise_are_refused(name, forms):
     assert fuzzing.feed(forms[name], b"")
     assert fuzzing.feed(forms[name], bytes(range(256)) * 4)
+
+
+def test_a_fork_leaves_the_files_of_others_alone(forms, monkeypatch):
+    assert fuzzing.feed(forms["manifest"], b"{}")
+    process = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)
+    assert fuzzing.feed(forms["rows"], forms["rows"].seeds[0]) == ""

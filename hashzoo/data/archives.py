@@ -176,9 +176,13 @@ def _key(path: str) -> str:
 def _write(archive: Path, member: Member, path: Path) -> None:
     part = path.with_name(f".{path.name[:200]}.part")
     try:
+        source = member.open()
+    except (*DAMAGE, OSError) as error:  # of the system where a member begins before its archive
+        raise _damaged(archive, error) from error
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with member.open() as source, open(part, "wb") as target:
+            with source, open(part, "wb") as target:
                 shutil.copyfileobj(source, target, 2**20)
             if part.stat().st_size != member.size:
                 raise EOFError(f"'{member.path}' is cut off")

@@ -7,6 +7,7 @@ the pictures of hits are found again (`Shown`).
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -292,6 +293,7 @@ def _read_table(path: Path) -> pyarrow.Table:
             convert = reader.ConvertOptions(column_types=texts, strings_can_be_null=True)
             table = reader.read_csv(path, parse_options=reader.ParseOptions(**parse), convert_options=convert)
         elif ending in (".jsonl", ".ndjson"):
+            _check_lines(path)
             table = pyarrow_module("pyarrow.json").read_json(path)
         elif ending == ".parquet":
             table = pyarrow_module("pyarrow.parquet").read_table(path)
@@ -304,6 +306,18 @@ def _read_table(path: Path) -> pyarrow.Table:
     if not table.num_rows:
         raise HashzooError(f"{path} has no rows; give --table another file")
     return table
+
+
+def _check_lines(path: Path) -> None:
+    """Raise ValueError unless every line is a JSON object: pyarrow ends the process over a `null` in the first line."""
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                right = not line.strip() or isinstance(json.loads(line), dict)
+            except (ValueError, RecursionError):
+                right = False
+            if not right:
+                raise ValueError(f"line {number} is no JSON object")
 
 
 def _strings(table: pyarrow.Table, name: str, path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from hashzoo.storage.shapes import ANY, LINE, Each, Fields, Just, ListOf, Number
 
 FORMAT = 1
 NAME = "manifest.json"
+CODES, IDS, OUTPUTS, METADATA = "codes.npy", "ids.npy", "outputs.npy", "metadata.parquet"  # of a segment
 # SQL types that metadata has.
 TYPES = ("BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR", "TIMESTAMP", "DATE", "VARCHAR[]")
 _COUNT = Number(0, 2**63 - 1)
@@ -165,6 +166,10 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
     names = [part.name for part in segments] + [part.deleted.name for part in segments if part.deleted]
     if any(Path(name).name != name for name in (*names, *model, *(file for part in segments for file in part.files))):
         raise damaged(folder, f"{NAME} names files outside of the collection")
+    needed = {CODES, IDS, *([OUTPUTS] if manifest.outputs else []), *([METADATA] if manifest.columns else [])}
+    for part in segments:
+        if not needed <= set(part.files):
+            raise damaged(folder, f"{NAME} lists no {min(needed - set(part.files))} of segment {part.name}")
     return manifest, content
 
 

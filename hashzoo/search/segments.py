@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from hashzoo.search import tables
-from hashzoo.search.manifest import Deleted, File, Manifest, Part
+from hashzoo.search.manifest import CODES, IDS, METADATA, OUTPUTS, Deleted, File, Manifest, Part
 from hashzoo.storage.files import DAMAGED, file_digest, sync_folder
 
 try:
@@ -32,7 +32,6 @@ except ImportError:  # Windows, which removes no file that is open
     fcntl = None  # type: ignore[assignment]
 
 SEGMENTS, DELETED = "segments", "deleted"  # folders of a collection
-CODES, IDS, OUTPUTS, METADATA = "codes.npy", "ids.npy", "outputs.npy", "metadata.parquet"
 
 
 class Damage(Exception):
@@ -60,10 +59,12 @@ class Content:
             if name != CODES and (folder / name).stat().st_size != file.bytes:
                 raise Damage(f"{folder.name}/{name} does not have {file.bytes} bytes")
 
-    @property
+    @functools.cached_property
     def codes(self) -> np.ndarray:
-        """(rows, ceil(bits / 8)) uint8, packed as in `Codes`."""
+        """(rows, ceil(bits / 8)) uint8, packed as in `Codes`: bits beyond the last would count as distance."""
         self.check(CODES)
+        if self.bits % 8 and (self._codes[:, -1] >> self.bits % 8).any():
+            raise Damage(f"{self.folder.name}/{CODES} holds codes of more than {self.bits} bits")
         return self._codes
 
     @functools.cached_property

@@ -14,8 +14,8 @@ import numpy as np
 
 from hashzoo.search import tables
 from hashzoo.search.filters import Filter
-from hashzoo.search.manifest import Manifest, read_manifest, unreadable
-from hashzoo.search.segments import METADATA, SEGMENTS, Content, Damage, Segment, open_segment, row_of
+from hashzoo.search.manifest import METADATA, Manifest, read_manifest, unreadable
+from hashzoo.search.segments import SEGMENTS, Content, Damage, Segment, open_segment, row_of
 
 if TYPE_CHECKING:
     import pyarrow

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hashzoo.search.hits import plain_rows
-from hashzoo.search.segments import METADATA, SEGMENTS, Segment
+from hashzoo.search.manifest import METADATA
+from hashzoo.search.segments import SEGMENTS, Segment
 from hashzoo.search.snapshot import Snapshot
 from hashzoo.search.tables import pyarrow_module
 

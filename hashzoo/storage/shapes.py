@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hashzoo.errors import did_you_mean
@@ -31,6 +32,11 @@ class Fields:
     optional: Mapping[str, Any] = field(default_factory=dict)
     others: bool = False
 
+    @cached_property
+    def known(self) -> Mapping[str, Any]:
+        """All fields with a shape of their own."""
+        return {**self.required, **self.optional}
+
 
 @dataclass(frozen=True)
 class Each:
@@ -45,6 +51,10 @@ class ListOf:
 
     shape: Any
     length: int | None = None
+
+
+_ANY_LIST, _ANY_OBJECT = ListOf(ANY), Each(ANY)
+_COMPOSED = {Fields, Each, ListOf}
 
 
 @dataclass(frozen=True)
@@ -77,81 +87,111 @@ def printable(text: str) -> str:
 
 def check(value: Any, shape: Any, where: str = "it") -> None:
     """Raise ValueError, which says what is wrong and where, unless a value has a shape."""
-    _check(value, shape, where, DEPTH)
+    try:
+        _check(value, shape, DEPTH)
+    except _Misfit as misfit:
+        way = "".join(reversed(misfit.way))
+        place = way[1:] if where == "it" and way.startswith(".") else where + way
+        raise ValueError(f"{place[-200:]} {misfit}") from None
 
 
-def _check(value: Any, shape: Any, where: str, depth: int) -> None:
+class _Misfit(Exception):
+    """What is wrong. The way to it is added from the inside out, so that what fits costs no words."""
+
+    def __init__(self, wrong: str):
+        super().__init__(wrong)
+        self.way: list[str] = []
+
+
+def _check(value: Any, shape: Any, depth: int) -> None:
     if not depth:
-        raise ValueError(f"{where} lies too deep")
-    if isinstance(shape, tuple):
-        if any(_fits(value, one, depth) for one in shape):
-            return
-        raise ValueError(f"{where} is {_kind(value)}, not {' or '.join(map(_word, shape))}")
-    if isinstance(shape, Fields | Each):
-        _check_object(value, shape, where, depth)
-    elif isinstance(shape, ListOf) or (shape is ANY and isinstance(value, list)):
+        raise _Misfit("lies too deep")
+    if shape is ANY:
+        shape = _ANY_LIST if isinstance(value, list) else _ANY_OBJECT if isinstance(value, dict) else ANY
+    kind = type(shape)
+    if kind is tuple:
+        if not any(_fits(value, one, depth) for one in shape):
+            raise _Misfit(f"is {_kind(value)}, not {' or '.join(map(_word, shape))}")
+    elif kind is Fields or kind is Each:
+        _check_object(value, shape, depth)
+    elif kind is ListOf:
         if not isinstance(value, list):
-            raise ValueError(f"{where} is {_kind(value)}, not a list")
-        if isinstance(shape, ListOf) and shape.length not in (None, len(value)):
-            raise ValueError(f"{where} has {len(value)} entries, not {shape.length}")
-        inner = shape.shape if isinstance(shape, ListOf) else ANY
-        for number, one in enumerate(value):
-            _check(one, inner, f"{where}[{number}]", depth - 1)
-    elif shape is ANY and isinstance(value, dict):
-        _check_object(value, Each(ANY), where, depth)
+            raise _Misfit(f"is {_kind(value)}, not a list")
+        if shape.length not in (None, len(value)):
+            raise _Misfit(f"has {len(value)} entries, not {shape.length}")
+        number = 0
+        try:
+            for number in range(len(value)):
+                _check(value[number], shape.shape, depth - 1)
+        except _Misfit as misfit:
+            misfit.way.append(f"[{number}]")
+            raise
     elif not _is(value, shape):
-        raise ValueError(f"{where} is {_kind(value)}, not {_word(shape)}")
-    elif isinstance(value, str) and _CONTROL.search(value):
-        raise ValueError(f"{where} holds control characters")
+        raise _Misfit(f"is {_kind(value)}, not {_word(shape)}")
+    elif isinstance(value, str) and not _plain(value):
+        raise _Misfit("holds control characters")
 
 
-def _check_object(value: Any, shape: Fields | Each, where: str, depth: int) -> None:
+def _check_object(value: Any, shape: Fields | Each, depth: int) -> None:
     if not isinstance(value, dict):
-        raise ValueError(f"{where} is {_kind(value)}, not an object")
-    bad = next((name for name in value if not _is(name, LINE)), None)
-    if bad is not None:
-        raise ValueError(f"{where} has a field whose name holds control characters")
-    at = "" if where == "it" else f"{where}."
+        raise _Misfit(f"is {_kind(value)}, not an object")
+    if not "".join(value).isprintable() and not all(_is(name, LINE) for name in value):
+        raise _Misfit("has a field whose name holds control characters")
+    known: Mapping[str, Any] = {}
+    others = None
     if isinstance(shape, Each):
+        others = shape.shape
+    else:
+        known = shape.known
+        missing = next((name for name in shape.required if name not in value), None)
+        if missing is not None:
+            raise _Misfit(f"has no '{missing}'")
+        unknown = None if shape.others else next((name for name in value if name not in known), None)
+        if unknown is not None:
+            raise _Misfit(f"has an unknown field '{unknown[:80]}'{did_you_mean(unknown[:80], known)}")
+        others = ANY
+    name = ""
+    try:
         for name, one in value.items():
-            _check(one, shape.shape, f"{at}{name}"[-200:], depth - 1)
-        return
-    missing = next((name for name in shape.required if name not in value), None)
-    if missing is not None:
-        raise ValueError(f"{where} has no '{missing}'")
-    known = {**shape.required, **shape.optional}
-    for name, one in value.items():
-        if name not in known and not shape.others:
-            raise ValueError(f"{where} has an unknown field '{name[:80]}'{did_you_mean(name[:80], known)}")
-        _check(one, known.get(name, ANY), f"{at}{name}"[-200:], depth - 1)
+            _check(one, known.get(name, others), depth - 1)
+    except _Misfit as misfit:
+        misfit.way.append(f".{name}")
+        raise
 
 
 def _fits(value: Any, shape: Any, depth: int) -> bool:
+    if type(shape) not in _COMPOSED:
+        return _is(value, shape) and (not isinstance(value, str) or _plain(value))
     try:
-        _check(value, shape, "", depth)
-    except ValueError:
+        _check(value, shape, depth)
+    except _Misfit:
         return False
     return True
+
+
+def _plain(text: str) -> bool:
+    """Whether nothing in a text gives orders to a terminal: what can be printed does not, which is soon told."""
+    return text.isprintable() or not _CONTROL.search(text)
 
 
 def _is(value: Any, shape: Any) -> bool:
     if shape is ANY:
         return not isinstance(value, float) or math.isfinite(value)
     if shape is LINE:
-        return isinstance(value, str) and "\n" not in value and not _CONTROL.search(value)
+        return isinstance(value, str) and "\n" not in value and _plain(value)
+    if shape is float:  # whole numbers may be longer than any float
+        return type(value) in (float, int) and abs(value) <= sys.float_info.max
+    if shape is int:
+        return type(value) is int
     if shape is None:
         return value is None
-    if isinstance(shape, Number):
-        return _is(value, int) and shape.low <= value <= shape.high
-    if isinstance(shape, Real):
+    kind = type(shape)
+    if kind is Number:
+        return type(value) is int and bool(shape.low <= value <= shape.high)
+    if kind is Real:
         return _is(value, float) and shape.low <= value <= shape.high
-    if isinstance(shape, Just):
+    if kind is Just:
         return bool(value == shape.text)
-    if shape is float:  # whole numbers may be longer than any float
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and abs(value) <= sys.float_info.max
-    if shape is int:
-        return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, shape)
 
 
