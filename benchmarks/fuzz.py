@@ -136,11 +136,11 @@ def memory() -> int:
 def versions() -> dict[str, str]:
     words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     commit = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "commit": commit,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-    }
+    found = {"commit": commit, "python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # atheris leads some phases alone
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def keep(place: Path, where: str, content: bytes, said: str) -> None:
