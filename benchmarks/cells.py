@@ -26,7 +26,7 @@ from typing import Any
 from unittest.mock import patch
 
 from hashzoo.benches.benchmark import Event, bench
-from hashzoo.once import Parts
+from hashzoo.once import Memo
 
 METHODS = (("cca-itq", "cvh", "scm"), ("soda", "dcmh", "resnet"))
 FIRST = "one after the other"
@@ -54,7 +54,7 @@ def trained(mode: str, methods: tuple[str, ...], **asked: Any) -> tuple[float, d
     """Seconds of all cells in a mode, and the mAP of each in both directions."""
     runner, jobs = MODES[mode]
     clock = Clock(methods)
-    alone = patch.object(Parts, "keep", lambda parts, key, part: None) if mode == FIRST else contextlib.nullcontext()
+    alone = patch.object(Memo, "keep", lambda memo, key, entry: None) if mode == FIRST else contextlib.nullcontext()
     with tempfile.TemporaryDirectory() as runs, alone:
         found = bench(methods, **asked, runs=runs, runner=runner, jobs=jobs, threads=1, watch=clock)
     scores = {

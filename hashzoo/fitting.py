@@ -40,7 +40,7 @@ def fit(recipe: Recipe, job: Job) -> Towers:
         name = recipe.method.name
         raise HashzooError(f"the trainer of '{name}' gave back {type(towers).__name__}, not Towers", exit_code=1)
     if job.common is not None:
-        job.common.parts.check()
+        job.common.memo.check()
     return towers
 
 
@@ -138,7 +138,7 @@ def _common(bench: Workbench, recipe: Recipe, cell: Cell, encoded: Mapping[str, 
     names = [name for name in (f"{role}_head" for role in ROLES) if name in recipe.sections]
     heads = [[f"{recipe.sections[name].target}", plain(recipe.sections[name].settings)] for name in names]
     return Common(
-        parts=bench.parts,
+        memo=bench.memo,
         rows=train,
         scope=digest([{role: id(part) for role, part in encoded.items()}, torch.get_num_threads()]),
         differing={"bits": cell.bits, "towers": [cell.bits, heads], "loss": object()},

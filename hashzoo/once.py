@@ -31,7 +31,7 @@ PLAIN = bool | int | float | str | None
 
 
 @dataclass
-class Part:
+class Entry:
     """What a function gave, and for which cells it is the same.
 
     Attributes:
@@ -76,35 +76,35 @@ class Part:
         return [x._version for x in held(self.value) if isinstance(x, Tensor) and not x.is_inference()]
 
 
-class Parts:
+class Memo:
     """What is kept for the cells of one bench: the newest, up to `most` bytes of tensors and arrays."""
 
     def __init__(self, most: int = MOST_BYTES):
         self.most = most
-        self._kept: list[tuple[str, Part]] = []
+        self._kept: list[tuple[str, Entry]] = []
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def find(self, key: str, fits: Callable[[Part], bool]) -> Part | None:
-        """The part of a key that fits, which becomes the newest."""
-        for place, (known, part) in enumerate(self._kept):
-            if known == key and fits(part):
+    def find(self, key: str, fits: Callable[[Entry], bool]) -> Entry | None:
+        """The entry of a key that fits, which becomes the newest."""
+        for place, (known, entry) in enumerate(self._kept):
+            if known == key and fits(entry):
                 self._kept.append(self._kept.pop(place))
-                return part
+                return entry
         return None
 
-    def keep(self, key: str, part: Part) -> None:
-        if part.bytes > self.most:
+    def keep(self, key: str, entry: Entry) -> None:
+        if entry.bytes > self.most:
             return
-        self._kept.append((key, part))
+        self._kept.append((key, entry))
         while sum(kept.bytes for _, kept in self._kept) > self.most:
             self._kept.pop(0)
 
     def check(self) -> None:
-        """Raise where a part was changed, and let it go: other cells would take over what one has made of it."""
-        changed = [part.name for _, part in self._kept if part.changed()]
-        self._kept = [(key, part) for key, part in self._kept if not part.changed()]
+        """Raise where an entry was changed, and let it go: other cells would take over what one has made of it."""
+        changed = [entry.name for _, entry in self._kept if entry.changed()]
+        self._kept = [(key, entry) for key, entry in self._kept if not entry.changed()]
         if changed:
             raise HashzooError(
                 f"what job.once({changed[0]}, ...) gave is for all cells, and the trainer has changed it; "
@@ -118,14 +118,14 @@ class Common:
     """What one cell has in common with others.
 
     Attributes:
-        parts: of all cells.
+        memo: of all cells.
         rows: the training rows; with others nothing is in common.
-        scope: of what the parts are: the data, the encoders, the threads.
+        scope: of what its entries are: the data, the encoders, the threads.
         differing: what of a job differs from cell to cell, by the name of the member: equal where that is the same.
         seconds: that other cells took for what this one has taken over.
     """
 
-    parts: Parts
+    memo: Memo
     rows: Rows
     scope: str
     differing: Mapping[str, Any]
@@ -138,7 +138,7 @@ class Common:
         key = digest([self.scope, name, f"{owner.__class__}", settings, named])
         generators = list(_generators(job))
         before = [_bytes(read()) for read, _ in generators]
-        found = self.parts.find(key, lambda part: part.fits(self.differing, owner, before))
+        found = self.memo.find(key, lambda entry: entry.fits(self.differing, owner, before))
         if found is not None:
             self.seconds += found.seconds
             for line in found.lines:
@@ -158,7 +158,7 @@ class Common:
         drew = [_bytes(state) for state in after] != before
         of_job = {member: self.differing[member] for member in noting._seen}
         states = before if drew else None, after if drew else None
-        self.parts.keep(key, Part(name, value, of_job, of_owner, *states, lines=noting._lines, seconds=seconds))
+        self.memo.keep(key, Entry(name, value, of_job, of_owner, *states, lines=noting._lines, seconds=seconds))
         return value
 
 

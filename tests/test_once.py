@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hashzoo.errors import HashzooError
-from hashzoo.once import Parts
+from hashzoo.once import Memo
 from hashzoo.testing import share, toy_job
 from hashzoo.train import Rows
 
@@ -190,10 +190,10 @@ def test_a_change_to_what_is_shared_is_refused_and_let_go():
     (first, second), _ = shared(8, 16)
     first.once(mean).add_(1)
     with pytest.raises(HashzooError, match=r"what job.once\([a-z.]*test_once.mean, ...\) gave is for all cells"):
-        first.common.parts.check()
-    assert len(first.common.parts) == 0
+        first.common.memo.check()
+    assert len(first.common.memo) == 0
     second.once(mean)
-    second.common.parts.check()
+    second.common.memo.check()
     assert CALLS == ["mean"] * 2
 
 
@@ -210,11 +210,11 @@ def test_arrays_that_are_shared_cannot_be_written():
 
 def test_the_newest_are_kept_up_to_so_many_bytes():
     (job,), _ = shared(8)
-    parts = job.common.parts = Parts(most=100)
+    memo = job.common.memo = Memo(most=100)
     for count in (5, 6, 5, 7, 20):  # 8 bytes each: the third is the first again, the last is too large
         job.once(numbers, count)
     assert len(CALLS) == 4
-    assert len(parts) == 2
+    assert len(memo) == 2
     job.once(numbers, 5)
     assert len(CALLS) == 4
     job.once(numbers, 6)

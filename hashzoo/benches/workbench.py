@@ -22,7 +22,7 @@ from hashzoo.errors import HashzooError, one_line
 from hashzoo.features.cache import Encoded, Make, encode_modality, wanted_of
 from hashzoo.features.extraction import Extraction
 from hashzoo.model import standard
-from hashzoo.once import Parts
+from hashzoo.once import Memo
 from hashzoo.recipe import Recipe, modality_of
 from hashzoo.settings import plain
 from hashzoo.source import environment
@@ -49,7 +49,7 @@ class Workbench:
     device: torch.device
     threads: int | None
     batch: int | None = None
-    parts: Parts = field(default_factory=Parts)  # of training, that cells compute alike
+    memo: Memo = field(default_factory=Memo)  # of what trainers compute alike
     _described: dict[str, Described] = field(default_factory=dict)
     _encoded: dict[str, Encoded] = field(default_factory=dict)
     _texts: dict[str, torch.Tensor] = field(default_factory=dict)

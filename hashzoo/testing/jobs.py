@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hashzoo.encoders.base import Width, numbers
 from hashzoo.model import HashHead, Tower, Towers
-from hashzoo.once import Common, Parts
+from hashzoo.once import Common, Memo
 from hashzoo.train import Job, Rows
 
 
@@ -111,10 +111,10 @@ def share(*toys: ToyJob) -> None:
 
     They must be alike in all but their bits.
     """
-    parts = Parts()
+    memo = Memo()
     for toy in toys:
         bits = toy.job.bits
-        toy.job.common = Common(parts, toy.job.train, "toy", {"bits": bits, "towers": bits, "loss": object()})
+        toy.job.common = Common(memo, toy.job.train, "toy", {"bits": bits, "towers": bits, "loss": object()})
 
 
 def toy_stream(chunks: int, rows: int, **options: Any) -> list[ToyJob]:

@@ -14,7 +14,7 @@ from hashzoo.codes import Codes
 from hashzoo.encoders.base import numbers
 from hashzoo.fitting import encode_rows, fit, log_line, make_job, seeded, state_bytes
 from hashzoo.model import Towers
-from hashzoo.once import Parts
+from hashzoo.once import Memo
 from hashzoo.plugin import Method, Part
 from hashzoo.recipe import Cell, Recipe, build, modality_of
 from hashzoo.settings import Assignment
@@ -117,7 +117,7 @@ def _train(subject: Subject, bits: int, seed: int, threads: int, recast: bool, v
         assert job.val is not None
         assert job.common is not None
         train, watched = WatchedRows(job.train), GradientRows(job.val)
-        common = replace(job.common, rows=train, parts=Parts())  # no other trial computes anything for this one
+        common = replace(job.common, rows=train, memo=Memo())  # no other trial computes anything for this one
         shown = {"given": job.val, "withheld": None, "watched": watched}[val]
         job = replace(job, train=train, val=shown, common=common)
         content = _content(job)

@@ -110,7 +110,7 @@ def test_students_of_all_lengths_share_a_teacher_and_are_those_that_learn_alone(
     for (_, settings), one, other in zip(sweep, alone, together, strict=True):
         assert same(*(fitted(toy.job, **SHORT | settings) for toy in (one, other)))
         assert one.lines == other.lines
-        other.job.common.parts.check()
+        other.job.common.memo.check()
     assert [toy.job.common.seconds > 0 for toy in together] == [False, True, True, False]
 
 

@@ -92,7 +92,7 @@ def test_students_that_differ_share_a_teacher_and_are_those_that_learn_alone():
         expected, lines = fitted(**settings)
         assert same(towers, expected)
         assert [line | {"seconds": 0} for line in toy.lines] == [line | {"seconds": 0} for line in lines]
-        toy.job.common.parts.check()
+        toy.job.common.memo.check()
     assert [toy.job.common.seconds > 0 for toy in toys] == [False, True, True, False]
 
 

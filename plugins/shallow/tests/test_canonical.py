@@ -261,5 +261,5 @@ def test_cells_of_all_lengths_share_one_pass_over_the_features_and_get_what_they
         expected, found = (trainer.fit(toy.job).state_dict() for toy in (one, other))
         assert all(torch.equal(expected[name], found[name]) for name in expected)
         assert one.lines == other.lines
-        other.job.common.parts.check()
+        other.job.common.memo.check()
     assert [toy.job.common.seconds > 0 for toy in together] == [False, True, True, True]

@@ -140,5 +140,5 @@ def test_students_that_differ_share_a_teacher_and_are_those_that_learn_alone(kin
         towers = [kind(**SHORT | settings).fit(toy.job) for toy in (one, other)]
         assert same(*towers)
         assert one.lines == other.lines
-        other.job.common.parts.check()
+        other.job.common.memo.check()
     assert [toy.job.common.seconds > 0 for toy in together] == [False, True, True, True, False, True, True]
