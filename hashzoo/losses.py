@@ -116,7 +116,17 @@ def _likelihood_(theta: Tensor, similarity: Tensor, weights: tuple[float, float]
     return value
 
 
-class _PairLikelihood(torch.autograd.Function):
+class _MadeWithItsValue(torch.autograd.Function):
+    """A scalar of three arguments, whose gradient by the first was made with it and is all that it keeps."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * gradient, None, None
+
+
+class _PairLikelihood(_MadeWithItsValue):
     """The likelihood with its gradient: torch's own log-sigmoid keeps and passes over many more matrices."""
 
     @staticmethod
@@ -125,12 +135,6 @@ class _PairLikelihood(torch.autograd.Function):
         value = _likelihood_(slope, similarity, weights)
         ctx.save_for_backward(slope)
         return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * gradient, None, None
 
 
 class _CodeLikelihood(torch.autograd.Function):
@@ -164,7 +168,7 @@ class _CodeLikelihood(torch.autograd.Function):
         return own, theirs, None, None, None
 
 
-class _InBlocks(torch.autograd.Function):
+class _InBlocks(_MadeWithItsValue):
     """The gradient of each block is made with its value."""
 
     @staticmethod
@@ -180,12 +184,6 @@ class _InBlocks(torch.autograd.Function):
             slope += gradient
         ctx.save_for_backward(slope)
         return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * gradient, None, None
 
 
 def quantisation(values: Tensor, codes: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ MOST_BYTES = 2**30  # that are kept for further cells
 PLAIN = bool | int | float | str | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
     """What a function gave, and for which cells it is the same.
 
@@ -103,11 +103,11 @@ class Memo:
 
     def check(self) -> None:
         """Raise where an entry was changed, and let it go: other cells would take over what one has made of it."""
-        changed = [entry.name for _, entry in self._kept if entry.changed()]
-        self._kept = [(key, entry) for key, entry in self._kept if not entry.changed()]
+        changed = [kept for kept in self._kept if kept[1].changed()]
         if changed:
+            self._kept = [kept for kept in self._kept if kept not in changed]
             raise HashzooError(
-                f"what job.once({changed[0]}, ...) gave is for all cells, and the trainer has changed it; "
+                f"what job.once({changed[0][1].name}, ...) gave is for all cells, and the trainer has changed it; "
                 f"let it change a copy",
                 exit_code=1,
             )
